@@ -1,0 +1,174 @@
+"""Table contracts: what a captured table means, read from one YAML file an entity.
+
+A contract states facts (grain, key, columns, checks) and interprets nothing: Spark, Great
+Expectations, Dagster and the publisher each own one small interpreter of it. Loading validates, so a
+contract that loads is complete; errors name the file, the column and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from schemas import codes
+
+FOLDER = Path(__file__).parent / "contracts"
+TYPES = frozenset(
+    {"uuid", "string", "code", "long", "integer", "decimal", "date", "timestamp", "boolean", "json"}
+)
+CLASSIFICATIONS = frozenset({"internal", "pii", "restricted"})
+SEVERITIES = frozenset({"error", "warning"})
+
+
+class ContractError(ValueError):
+    """A contract file that does not say what it must; the message names file and place."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its logical type and the facts that a check or a reader needs."""
+
+    name: str
+    type: str
+    description: str
+    required: bool = True
+    codes: str | None = None
+    unit: str | None = None
+    minimum: int | None = None
+    pattern: str | None = None
+    precision: int = 18
+    scale: int = 2
+    references: str | None = None
+    classification: str = "internal"
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The values of a `code` column, in the order of schemas/codes.py; empty otherwise."""
+        return codes.values(self.codes) if self.codes else ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """A business rule over one row: wherever `when` holds, `expect` must (both Spark/Postgres SQL)."""
+
+    name: str
+    expect: str
+    when: str = "true"
+    severity: str = "error"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One captured table. `source` is schema.table; the stem `entity` names everything else."""
+
+    entity: str
+    grain: str
+    source: str
+    key: tuple[str, ...]
+    event_time: str
+    owner: str
+    description: str
+    columns: tuple[Column, ...]
+    checks: tuple[Check, ...] = ()
+    # Amount columns whose sums per currency must tie out between operational, silver and gold.
+    money: tuple[str, ...] = ()
+    # A change of one of these orders a truncate to be refused and the table to be reconciled.
+    is_money_table: bool = field(default=False)
+
+    @property
+    def topic(self) -> str:
+        """Debezium's own name for the table's topic: <prefix>.<schema>.<table>."""
+        return f"oltp.{self.source}"
+
+    def column(self, name: str) -> Column:
+        """The column called `name`; KeyError when the contract has none."""
+        return {column.name: column for column in self.columns}[name]
+
+
+@cache
+def load_all(folder: Path = FOLDER) -> tuple[Contract, ...]:
+    """Every contract, ordered by entity. Raises ContractError on the first file that is wrong."""
+    contracts = tuple(parse(path) for path in sorted(folder.glob("*.yaml")))
+    known = {f"{c.entity}.{column.name}" for c in contracts for column in c.columns}
+    for contract in contracts:
+        for column in contract.columns:
+            if column.references and column.references not in known:
+                raise ContractError(
+                    f"{contract.entity}.yaml: column {column.name} references "
+                    f"{column.references}, which no contract has"
+                )
+    return contracts
+
+
+def load(entity: str) -> Contract:
+    """The contract of `entity`; KeyError naming the known ones."""
+    by_entity = {contract.entity: contract for contract in load_all()}
+    if entity not in by_entity:
+        raise KeyError(f"no contract for {entity!r}; there are {', '.join(sorted(by_entity))}")
+    return by_entity[entity]
+
+
+def parse(path: Path) -> Contract:
+    """Read one file; the entity must be the file's stem."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        contract = _contract(raw)
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+        raise ContractError(f"{path.name}: {error!s}") from error
+    except ContractError as error:
+        raise ContractError(f"{path.name}: {error}") from None
+    if contract.entity != path.stem:
+        raise ContractError(f"{path.name}: entity is {contract.entity!r}; name the file after it")
+    return contract
+
+
+def _contract(raw: Mapping[str, Any]) -> Contract:
+    columns = tuple(Column(name=name, **facts) for name, facts in raw["columns"].items())
+    checks = tuple(Check(**check) for check in raw.get("checks", ()))
+    money = tuple(raw.get("money", ()))
+    contract = Contract(
+        entity=raw["entity"],
+        grain=raw["grain"],
+        source=raw["source"],
+        key=tuple(raw["key"]),
+        event_time=raw["event_time"],
+        owner=raw["owner"],
+        description=raw["description"],
+        columns=columns,
+        checks=checks,
+        money=money,
+        is_money_table=bool(money),
+    )
+    _validate(contract)
+    return contract
+
+
+def _validate(contract: Contract) -> None:
+    names = {column.name for column in contract.columns}
+    for role, wanted in (
+        ("key", contract.key),
+        ("event_time", (contract.event_time,)),
+        ("money", contract.money),
+    ):
+        for name in wanted:
+            if name not in names:
+                raise ContractError(f"{role} names {name!r}, which is no column")
+    if contract.money and "currency" not in names:
+        raise ContractError("a table with money needs a currency column")
+    for column in contract.columns:
+        if column.type not in TYPES:
+            raise ContractError(f"column {column.name}: unknown type {column.type!r}")
+        if column.classification not in CLASSIFICATIONS:
+            raise ContractError(f"column {column.name}: unknown class {column.classification!r}")
+        if (column.type == "code") != (column.codes is not None):
+            raise ContractError(f"column {column.name}: `codes` goes with type code, and only there")
+        if column.codes is not None and column.codes not in codes.BY_NAME:
+            raise ContractError(f"column {column.name}: no code list {column.codes!r}")
+    for check in contract.checks:
+        if check.severity not in SEVERITIES:
+            raise ContractError(f"check {check.name}: severity is {check.severity!r}")

@@ -1,0 +1,57 @@
+"""Every Kafka topic: name, key, partitions and retention. The only file with topic names.
+
+CDC topics carry Debezium's own names (`oltp.<schema>.<table>`, keyed by primary key, in commit order
+per key). Event topics are `credit.<entity>.<past participle>.v<major>`; a dead-letter topic adds
+`.dlq` and keeps the original bytes for as long as it takes to look at them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from schemas import contract
+
+PREFIX = "oltp"
+AUTHORIZATION_REQUESTED = "credit.authorization.requested.v1"
+AUTHORIZATION_DECIDED = "credit.authorization.decided.v1"
+APPLICATION_SUBMITTED = "credit.application.submitted.v1"
+HEARTBEAT = f"__debezium-heartbeat.{PREFIX}"
+HEARTBEAT_TABLE = f"{PREFIX}.ops.heartbeat"
+SIGNAL_TABLE = f"{PREFIX}.ops.signal"
+OUTBOX_TABLE = f"{PREFIX}.ops.outbox"
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it is declared to the broker."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def dead_letter(topic: str) -> str:
+    """Where the undecodable messages of `topic` go."""
+    return f"{topic}.dlq"
+
+
+def captured() -> tuple[str, ...]:
+    """The CDC topics of every contract: what bronze reads and what a tick waits for."""
+    return tuple(c.topic for c in contract.load_all())
+
+
+def all_topics() -> tuple[Topic, ...]:
+    """Every topic to create, CDC first. Declaring them again changes nothing."""
+    # Bronze is the archive: a week in Kafka is time to repair a stopped pipeline.
+    week = {"retention.ms": str(7 * DAY_MS), "cleanup.policy": "delete"}
+    month = {"retention.ms": str(30 * DAY_MS), "cleanup.policy": "delete"}
+    brief = {"retention.ms": str(DAY_MS), "cleanup.policy": "delete"}
+    events = (AUTHORIZATION_REQUESTED, AUTHORIZATION_DECIDED, APPLICATION_SUBMITTED)
+    return (
+        *(Topic(name, 3, week) for name in captured()),
+        *(Topic(name, 3, week) for name in events),
+        *(Topic(dead_letter(name), 1, month) for name in (AUTHORIZATION_REQUESTED, *captured())),
+        *(Topic(name, 1, brief) for name in (HEARTBEAT, HEARTBEAT_TABLE, SIGNAL_TABLE)),
+    )
