@@ -166,7 +166,9 @@ def _validate(contract: Contract) -> None:
         if column.classification not in CLASSIFICATIONS:
             raise ContractError(f"column {column.name}: unknown class {column.classification!r}")
         if (column.type == "code") != (column.codes is not None):
-            raise ContractError(f"column {column.name}: `codes` goes with type code, and only there")
+            raise ContractError(
+                f"column {column.name}: `codes` goes with type code, and only there"
+            )
         if column.codes is not None and column.codes not in codes.BY_NAME:
             raise ContractError(f"column {column.name}: no code list {column.codes!r}")
     for check in contract.checks:
