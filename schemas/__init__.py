@@ -1,1 +1,1 @@
-"""The vocabulary every runtime shares: contracts, topics, events, features, codes and keys. Leaf."""
+"""The vocabulary every runtime shares: contracts, topics, events, features, codes, keys."""

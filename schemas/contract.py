@@ -1,14 +1,14 @@
 """Table contracts: what a captured table means, read from one YAML file an entity.
 
 A contract states facts (grain, key, columns, checks) and interprets nothing: Spark, Great
-Expectations, Dagster and the publisher each own one small interpreter of it. Loading validates, so a
-contract that loads is complete; errors name the file, the column and what to do.
+Expectations, Dagster and the publisher each own one small interpreter of it. Loading validates,
+so a contract that loads is complete; errors name the file, the column and what to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Check:
-    """A business rule over one row: wherever `when` holds, `expect` must (both Spark/Postgres SQL)."""
+    """A business rule over one row: wherever `when` holds, `expect` must.
+
+    Both are SQL that Spark and Postgres understand alike.
+    """
 
     name: str
     expect: str
@@ -77,8 +80,6 @@ class Contract:
     checks: tuple[Check, ...] = ()
     # Amount columns whose sums per currency must tie out between operational, silver and gold.
     money: tuple[str, ...] = ()
-    # A change of one of these orders a truncate to be refused and the table to be reconciled.
-    is_money_table: bool = field(default=False)
 
     @property
     def topic(self) -> str:
@@ -130,7 +131,6 @@ def parse(path: Path) -> Contract:
 def _contract(raw: Mapping[str, Any]) -> Contract:
     columns = tuple(Column(name=name, **facts) for name, facts in raw["columns"].items())
     checks = tuple(Check(**check) for check in raw.get("checks", ()))
-    money = tuple(raw.get("money", ()))
     contract = Contract(
         entity=raw["entity"],
         grain=raw["grain"],
@@ -141,8 +141,7 @@ def _contract(raw: Mapping[str, Any]) -> Contract:
         description=raw["description"],
         columns=columns,
         checks=checks,
-        money=money,
-        is_money_table=bool(money),
+        money=tuple(raw.get("money", ())),
     )
     _validate(contract)
     return contract
@@ -150,27 +149,26 @@ def _contract(raw: Mapping[str, Any]) -> Contract:
 
 def _validate(contract: Contract) -> None:
     names = {column.name for column in contract.columns}
-    for role, wanted in (
-        ("key", contract.key),
-        ("event_time", (contract.event_time,)),
-        ("money", contract.money),
-    ):
+    roles = {"key": contract.key, "event_time": (contract.event_time,), "money": contract.money}
+    for role, wanted in roles.items():
         for name in wanted:
             if name not in names:
                 raise ContractError(f"{role} names {name!r}, which is no column")
     if contract.money and "currency" not in names:
         raise ContractError("a table with money needs a currency column")
     for column in contract.columns:
-        if column.type not in TYPES:
-            raise ContractError(f"column {column.name}: unknown type {column.type!r}")
-        if column.classification not in CLASSIFICATIONS:
-            raise ContractError(f"column {column.name}: unknown class {column.classification!r}")
-        if (column.type == "code") != (column.codes is not None):
-            raise ContractError(
-                f"column {column.name}: `codes` goes with type code, and only there"
-            )
-        if column.codes is not None and column.codes not in codes.BY_NAME:
-            raise ContractError(f"column {column.name}: no code list {column.codes!r}")
+        _validate_column(column)
     for check in contract.checks:
         if check.severity not in SEVERITIES:
             raise ContractError(f"check {check.name}: severity is {check.severity!r}")
+
+
+def _validate_column(column: Column) -> None:
+    if column.type not in TYPES:
+        raise ContractError(f"column {column.name}: unknown type {column.type!r}")
+    if column.classification not in CLASSIFICATIONS:
+        raise ContractError(f"column {column.name}: unknown class {column.classification!r}")
+    if (column.type == "code") != (column.codes is not None):
+        raise ContractError(f"column {column.name}: `codes` goes with type code and only there")
+    if column.codes is not None and column.codes not in codes.BY_NAME:
+        raise ContractError(f"column {column.name}: no code list {column.codes!r}")

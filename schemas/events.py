@@ -1,4 +1,4 @@
-"""Events that are not captured rows, as frozen dataclasses; their Avro schemas are in schemas/events.
+"""Events that are not captured rows, as frozen dataclasses; Avro schemas in schemas/events.
 
 Field names and order equal the Avro schema's (a test holds them together). Times are UTC.
 """

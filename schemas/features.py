@@ -1,7 +1,8 @@
 """Risk features, declared once: what each one is, never how it is computed.
 
-`streams/risk` keeps them in Redis from the log; an offline interpreter computes the same from silver.
-A window is left-open and right-closed, (t - window, t]. Attempts count approvals and declines alike.
+`streams/risk` keeps them in Redis from the log; an offline interpreter computes the same from
+silver. A window is left-open and right-closed, (t - window, t]. Attempts count approvals and
+declines alike.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ the log; a missing one costs a database read, never correctness.
 
 from __future__ import annotations
 
-# Snapshots are refreshed by capture; the time to live only bounds what a lost delete can leave behind.
+# Snapshots are refreshed by capture; the time to live only bounds what a lost delete leaves.
 SNAPSHOT_TTL_S = 7 * 24 * 3600
 # The longest feature window plus a day of slack for late events.
 VELOCITY_TTL_S = 8 * 24 * 3600

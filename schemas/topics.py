@@ -1,8 +1,8 @@
 """Every Kafka topic: name, key, partitions and retention. The only file with topic names.
 
-CDC topics carry Debezium's own names (`oltp.<schema>.<table>`, keyed by primary key, in commit order
-per key). Event topics are `credit.<entity>.<past participle>.v<major>`; a dead-letter topic adds
-`.dlq` and keeps the original bytes for as long as it takes to look at them.
+CDC topics carry Debezium's own names (`oltp.<schema>.<table>`, keyed by primary key, in commit
+order per key). Event topics are `credit.<entity>.<past participle>.v<major>`; a dead-letter topic
+adds `.dlq` and keeps the original bytes for as long as it takes to look at them.
 """
 
 from __future__ import annotations
