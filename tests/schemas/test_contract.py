@@ -1,0 +1,81 @@
+"""Contracts load whole, and a contract that is wrong says where."""
+
+from pathlib import Path
+
+import pytest
+
+from schemas import contract, topics
+
+GOOD = """
+entity: things
+description: Things.
+grain: one row per thing
+source: credit.things
+key: [thing_id]
+event_time: updated_at
+owner: nobody-real
+columns:
+  thing_id:     {type: uuid, description: The thing.}
+  amount_minor: {type: long, unit: minor, description: Money.}
+  currency:     {type: string, description: ISO 4217.}
+  status:       {type: code, codes: payment_status, description: State.}
+  updated_at:   {type: timestamp, description: Changed.}
+money: [amount_minor]
+checks:
+  - {name: always, expect: "true"}
+"""
+
+
+def written(folder: Path, text: str, name: str = "things.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_good_contract_gives_its_topic_and_codes(tmp_path: Path) -> None:
+    things = contract.parse(written(tmp_path, GOOD))
+    assert things.topic == "oltp.credit.things"
+    assert things.column("status").allowed == ("SCHEDULED", "PARTIAL", "PAID")
+    assert things.money == ("amount_minor",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("key: [thing_id]", "key: [id]", "key names 'id'"),
+        ("event_time: updated_at", "event_time: at", "event_time names 'at'"),
+        ("money: [amount_minor]", "money: [total]", "money names 'total'"),
+        ("type: uuid", "type: uid", "unknown type 'uid'"),
+        ("codes: payment_status", "codes: moods", "no code list 'moods'"),
+        ("type: long, unit", "type: long, units", "units"),
+        ('expect: "true"', 'expect: "true", severity: fatal', "severity is 'fatal'"),
+        ("entity: things", "entity: other", "name the file after it"),
+        ("  currency:     {type: string, description: ISO 4217.}\n", "", "needs a currency"),
+        ("owner: nobody-real\n", "", "owner"),
+        ("type: string, description: ISO", "type: code, description: ISO", "`codes` goes with"),
+    ],
+)
+def test_a_wrong_contract_names_file_and_fault(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(contract.ContractError, match="things.yaml") as caught:
+        contract.parse(written(tmp_path, GOOD.replace(old, new)))
+    assert says in str(caught.value)
+
+
+def test_a_reference_to_nothing_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, GOOD.replace("type: uuid,", "type: uuid, references: others.other_id,"))
+    with pytest.raises(contract.ContractError, match=r"others\.other_id"):
+        contract.load_all(tmp_path)
+
+
+def test_an_unknown_entity_names_the_known_ones() -> None:
+    with pytest.raises(KeyError, match="payments"):
+        contract.load("paymentz")
+
+
+def test_every_contract_has_a_topic_of_its_own() -> None:
+    names = [topic.name for topic in topics.all_topics()]
+    assert len(names) == len(set(names))
+    assert {c.topic for c in contract.load_all()} <= set(names)
