@@ -138,17 +138,17 @@ def test_redis_keys_live_in_one_file() -> None:
 
 def settings_fields() -> dict[str, str]:
     """Environment variable -> where it is declared, over every settings class."""
-    fields: dict[str, str] = {}
-    for path in SOURCE:
-        if path.name != "settings.py":
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef) and "Settings" in node.name:
-                for item in node.body:
-                    if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-                        if item.target.id != "model_config":
-                            fields[f"MILLRACE_{item.target.id.upper()}"] = name(path)
-    return fields
+    return {
+        f"MILLRACE_{item.target.id.upper()}": name(path)
+        for path in SOURCE
+        if path.name == "settings.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and "Settings" in node.name
+        for item in node.body
+        if isinstance(item, ast.AnnAssign)
+        and isinstance(item.target, ast.Name)
+        and item.target.id != "model_config"
+    }
 
 
 def test_every_setting_is_documented() -> None:

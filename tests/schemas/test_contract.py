@@ -13,7 +13,7 @@ grain: one row per thing
 source: credit.things
 key: [thing_id]
 event_time: updated_at
-owner: nobody-real
+owner: servicing
 columns:
   thing_id:     {type: uuid, description: The thing.}
   amount_minor: {type: long, unit: minor, description: Money.}
@@ -51,7 +51,7 @@ def test_a_good_contract_gives_its_topic_and_codes(tmp_path: Path) -> None:
         ('expect: "true"', 'expect: "true", severity: fatal', "severity is 'fatal'"),
         ("entity: things", "entity: other", "name the file after it"),
         ("  currency:     {type: string, description: ISO 4217.}\n", "", "needs a currency"),
-        ("owner: nobody-real\n", "", "owner"),
+        ("owner: servicing\n", "", "owner"),
         ("type: string, description: ISO", "type: code, description: ISO", "`codes` goes with"),
     ],
 )
@@ -59,7 +59,7 @@ def test_a_wrong_contract_names_file_and_fault(
     tmp_path: Path, old: str, new: str, says: str
 ) -> None:
     assert old in GOOD
-    with pytest.raises(contract.ContractError, match="things.yaml") as caught:
+    with pytest.raises(contract.ContractError, match=r"things\.yaml") as caught:
         contract.parse(written(tmp_path, GOOD.replace(old, new)))
     assert says in str(caught.value)
 
