@@ -1,0 +1,1 @@
+"""`millrace demo`: the whole path shown once, from an empty machine to a tie-out."""

@@ -1,0 +1,176 @@
+"""The demo's closing screen: one page that a newcomer understands. Draws, reads nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+
+from rich import box
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from millrace.demo.report import Decisions, DemoReport, TieOutRow
+from schemas import codes
+
+BAR_WIDTH = 24
+
+
+def show(console: Console, report: DemoReport) -> None:
+    """Print the whole screen; the last line says whether everything ties out."""
+    console.print()
+    console.rule("[bold]Millrace: what just happened")
+    console.print(
+        Text("Input: " + "; ".join(report.sources), style="dim"),
+        Text(f"Cut:   LSN {report.cut_lsn} at {report.cut_at:%Y-%m-%d %H:%M:%S} UTC", style="dim"),
+        sep="\n",
+    )
+    console.print(_layers(report))
+    console.print(Columns([_decisions(report.decisions), _reasons(report.decisions)]))
+    console.print(Columns([_features(report), Group(_freshness(report), _checks(report))]))
+    console.print(_tie_out(report.tie_out))
+    console.print(_addresses(report))
+    console.print(_verdict(report))
+
+
+def _table(title: str, *columns: tuple[str, str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for header, justify in columns:
+        table.add_column(header, justify="right" if justify == "right" else "left")
+    return table
+
+
+def _layers(report: DemoReport) -> Table:
+    table = _table(
+        "Rows per layer",
+        ("entity", "left"),
+        ("operational", "right"),
+        ("bronze changes", "right"),
+        ("silver", "right"),
+        ("deleted", "right"),
+        ("quarantined", "right"),
+        ("warehouse", "right"),
+    )
+    for row in report.layers:
+        numbers = (
+            row.operational,
+            row.bronze_changes,
+            row.silver,
+            row.deleted,
+            row.quarantined,
+            row.warehouse,
+        )
+        table.add_row(row.entity, *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _decisions(decisions: tuple[Decisions, ...]) -> Table:
+    table = _table(
+        "Card authorizations, live",
+        ("through", "left"),
+        ("asked", "right"),
+        ("approved", "right"),
+        ("p50 ms", "right"),
+        ("p95 ms", "right"),
+        ("p99 ms", "right"),
+    )
+    for each in decisions:
+        percentiles = (each.percentile_ms(share) for share in (0.50, 0.95, 0.99))
+        table.add_row(
+            each.via,
+            f"{each.asked:,}",
+            f"{each.approved / each.asked:.1%}" if each.asked else "-",
+            *("-" if value is None else f"{value:,.1f}" for value in percentiles),
+        )
+    return table
+
+
+def _reasons(decisions: tuple[Decisions, ...]) -> Table:
+    table = _table("Why declined", ("reason", "left"), ("code", "left"), ("count", "right"))
+    table.add_column("")
+    counts = Counter[str]()
+    for each in decisions:
+        counts.update(each.declined_by_reason)
+    most = max(counts.values(), default=1)
+    for reason, count in counts.most_common(8):
+        code = codes.RESPONSE_CODE[codes.Reason(reason)]
+        bar = "█" * max(1, round(BAR_WIDTH * count / most))
+        table.add_row(reason, code, f"{count:,}", Text(bar, style="yellow"))
+    return table
+
+
+def _features(report: DemoReport) -> Table:
+    table = _table(f"Features of {report.feature_entity}", ("feature", "left"), ("value", "right"))
+    for name, value in report.features.items():
+        table.add_row(name, f"{value:,}")
+    table.caption = f"as of {report.features_as_of}"
+    table.caption_justify = "left"
+    return table
+
+
+def _freshness(report: DemoReport) -> Table:
+    table = _table("Freshness", ("layer", "left"), ("newest change", "left"), ("age", "right"))
+    now = datetime.now(UTC)
+    for layer, newest in report.freshness:
+        if newest is None:
+            table.add_row(layer, "-", "-")
+        else:
+            age_s = (now - newest).total_seconds()
+            table.add_row(layer, f"{newest:%H:%M:%S}", f"{max(0.0, age_s):,.0f} s")
+    return table
+
+
+def _checks(report: DemoReport) -> Table:
+    table = _table("Quality", ("checks", "left"), ("count", "right"))
+    table.add_row("passed", f"{report.checks.passed:,}")
+    table.add_row("failed", f"{report.checks.failed:,}")
+    blocked = ", ".join(report.checks.blocked_tables) or "none"
+    table.add_row(f"tables held back: {blocked}", "")
+    return table
+
+
+def _tie_out(rows: tuple[TieOutRow, ...]) -> Table:
+    table = _table(
+        "Tie-out at the cut, while traffic goes on (counts, and money in minor units)",
+        ("entity", "left"),
+        ("measure", "left"),
+        ("cur.", "left"),
+        ("operational", "right"),
+        ("silver", "right"),
+        ("gold", "right"),
+        ("", "left"),
+    )
+    for row in rows:
+        mark = Text("=", style="green") if row.equal else Text("DIFFERS", style="bold red")
+        table.add_row(
+            row.entity,
+            row.measure,
+            row.currency,
+            f"{row.operational:,}",
+            f"{row.silver:,}",
+            f"{row.gold:,}",
+            mark,
+        )
+    return table
+
+
+def _addresses(report: DemoReport) -> Table:
+    table = _table("Open", ("what", "left"), ("where", "left"))
+    for what, where in report.addresses:
+        table.add_row(what, where)
+    return table
+
+
+def _verdict(report: DemoReport) -> RenderableType:
+    took = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in report.seconds.items())
+    if report.problems:
+        text = "\n".join(f"- {problem}" for problem in report.problems)
+        return Panel(Text(text), title="Not as promised", border_style="red")
+    equal = sum(row.equal for row in report.tie_out)
+    text = (
+        f"{equal} of {len(report.tie_out)} figures are exactly equal in the operational database, "
+        f"silver and gold. Took: {took}."
+    )
+    return Panel(Text(text), title="Everything ties out", border_style="green")
