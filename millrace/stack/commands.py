@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import sys
 import uuid
 from collections.abc import Mapping
@@ -47,15 +46,20 @@ def write_launches(site: Site) -> None:
     conf, data = site.layout.conf, site.layout.home
     (conf / "redis.conf").write_text(rendering.redis(site.ports, data / "redis"))
     (conf / "kafka.properties").write_text(rendering.kafka(site.ports, data / "kafka"))
-    (conf / "connect.properties").write_text(rendering.connect(site.ports, site.jars / "debezium"))
+    # Connect wants a folder of plugin folders, and nothing else in it.
+    plugins = conf / "plugins"
+    plugins.mkdir(exist_ok=True)
+    (plugins / "debezium").unlink(missing_ok=True)
+    (plugins / "debezium").symlink_to(site.jars / "debezium", target_is_directory=True)
+    (conf / "connect.properties").write_text(rendering.connect(site.ports, plugins))
     for name, command in commands(site).items():
-        environment = {**_inherited(), **command.environment, PART_VARIABLE: name}
+        mark = {PART_VARIABLE: name, "MILLRACE_HOME": str(data)}
         launch = {
             "record": str(site.layout.record(name)),
             "command": command.words,
             "user": command.user,
             "folder": str(command.folder),
-            "environment": {**environment, "MILLRACE_HOME": str(data)},
+            "environment": {**command.environment, **mark},
         }
         write_private(site.layout.launch(name), json.dumps(launch, indent=1))
 
@@ -163,10 +167,3 @@ def _registry_settings() -> dict[str, str]:
     from millrace.stack.dotenv import parse
 
     return parse(rendering.shared("registry.env"))
-
-
-def _inherited() -> dict[str, str]:
-    """The caller's environment without its own Millrace settings, and our tools first on PATH."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("MILLRACE_")}
-    tools = str(Path(PYTHON).parent)
-    return kept | {"PATH": tools + os.pathsep + kept.get("PATH", "/usr/bin:/bin")}

@@ -26,7 +26,8 @@ def main() -> None:
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
     os.chdir(launch["folder"])
-    os.execvpe(launch["command"][0], launch["command"], launch["environment"])  # noqa: S606
+    environment = {**os.environ, **launch["environment"]}
+    os.execvpe(launch["command"][0], launch["command"], environment)  # noqa: S606
 
 
 if __name__ == "__main__":

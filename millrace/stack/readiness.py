@@ -38,8 +38,7 @@ def _http(url: str) -> str | None:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
             answer.read()
     except urllib.error.HTTPError as error:
-        # An answer below 500 is still an answer: the server is there.
-        return None if error.code < 500 else f"{url} answers {error.code}: {_brief(error.read())}"
+        return f"{url} answers {error.code}: {_brief(error.read())}"
     except OSError as error:
         return f"{url}: {error}"
     return None

@@ -139,7 +139,9 @@ class Stack:
         return before != self._configuration()
 
     def _configuration(self) -> dict[str, str]:
-        return {file.name: file.read_text() for file in sorted(self.layout.conf.iterdir())}
+        return {
+            file.name: file.read_text() for file in self.layout.conf.iterdir() if file.is_file()
+        }
 
     def _stop_everything(self) -> None:
         running = {name for name, state in self._supervisor.states().items() if state.running}

@@ -1,12 +1,14 @@
 """Control of the process supervisor (supervisord) that keeps the parts alive."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
 import xmlrpc.client
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from millrace.stack import processes
@@ -59,6 +61,7 @@ class Supervisor:
                 stderr=out,
                 start_new_session=True,
                 cwd=self._layout.home,
+                env=_environment(),
             )
         processes.write_record(self._layout.record(SUPERVISORD), process.pid)
         deadline = time.monotonic() + 15
@@ -117,3 +120,14 @@ class Supervisor:
                 if fault.faultCode in ignored:
                     return None
                 raise StackError(f"the process supervisor refused: {fault.faultString}") from fault
+
+
+def _environment() -> dict[str, str]:
+    """The caller's environment without its own settings, and our tools first on PATH.
+
+    Every part starts from this and adds what its launch file says.
+    """
+    ours = ("MILLRACE_", "OPENLINEAGE_", "DAGSTER_", "PYTEST_")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+    tools = str(Path(sys.executable).parent)
+    return kept | {"PATH": tools + os.pathsep + kept.get("PATH", "/usr/bin:/bin")}
