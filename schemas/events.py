@@ -5,6 +5,8 @@ Field names and order equal the Avro schema's (a test holds them together). Time
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,3 +58,17 @@ class AuthorizationDecided:
     requested_at: datetime
     decided_at: datetime
     correlation_id: str
+
+
+def request_hash(
+    card_id: str,
+    amount_minor: int,
+    currency: str,
+    merchant_id: str,
+    mcc: str,
+    merchant_country: str,
+    channel: str,
+) -> str:
+    """SHA-256 of what is asked for: the same key with another hash is a conflict, not a repeat."""
+    body = (card_id.lower(), amount_minor, currency, merchant_id, mcc, merchant_country, channel)
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()

@@ -37,6 +37,11 @@ def dead_letter(topic: str) -> str:
     return f"{topic}.dlq"
 
 
+def consumer_group(capability: str) -> str:
+    """The consumer group of a streams capability: where its lag is read."""
+    return f"millrace.{capability}"
+
+
 def captured() -> tuple[str, ...]:
     """The CDC topics of every contract: what bronze reads and what a tick waits for."""
     return tuple(c.topic for c in contract.load_all())
