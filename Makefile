@@ -1,0 +1,33 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint down clean bench lock
+BIN := .venv/bin
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install what is missing (system packages, Python environment, jars)
+	@scripts/setup
+
+demo: setup ## the whole path on this machine; ARGS=--once stops afterwards
+	@$(BIN)/millrace demo $(ARGS)
+
+test: setup ## every test, on real parts; ARGS selects
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup lint ## two minutes: the gates and the tests that need no service
+	@$(BIN)/python -m pytest -m "not spark and not stack" $(ARGS)
+
+lint: setup ## ruff, mypy, import-linter, sqlfluff
+	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/sqlfluff lint -q oltp pipelines dbt/models
+
+down: ## stop everything
+	@! test -x $(BIN)/millrace || $(BIN)/millrace down
+
+clean: ## stop everything and forget its state
+	@! test -x $(BIN)/millrace || $(BIN)/millrace down --purge
+
+bench: setup ## one benchmark: make bench NAME=...
+	@$(BIN)/python bench/$(NAME).py
+
+lock: ## resolve requirements.in again
+	@$(BIN)/uv pip compile -q --generate-hashes --no-header --no-emit-index-url -o requirements.lock requirements.in
