@@ -54,7 +54,7 @@ create table card.authorizations (
     authorization_id uuid primary key,
     idempotency_key text not null unique check (idempotency_key <> ''),
     -- SHA-256 of the request's business fields: the same key with another body is a conflict.
-    request_hash text not null,
+    request_hash text not null check (request_hash ~ '^[0-9a-f]{64}$'),
     -- No foreign key: a request for an unknown card is declined (14) and kept.
     card_id uuid not null,
     account_id uuid references card.card_accounts,
@@ -65,8 +65,13 @@ create table card.authorizations (
     merchant_country char(2) not null check (merchant_country ~ '^[A-Z]{2}$'),
     channel text not null check (channel in ('CHIP', 'CONTACTLESS', 'ECOMMERCE', 'ATM')),
     decision text not null check (decision in ('APPROVED', 'DECLINED')),
-    response_code char(2) not null,
-    reason_code text not null,
+    response_code char(2) not null check (response_code ~ '^[0-9]{2}$'),
+    reason_code text not null
+        check (reason_code in ('APPROVED', 'FORMAT_ERROR', 'INVALID_AMOUNT', 'UNKNOWN_CARD', 'CARD_LOST',
+            'CARD_STOLEN', 'CARD_NOT_ACTIVE', 'CARD_EXPIRED', 'ACCOUNT_NOT_ACTIVE',
+            'CUSTOMER_NOT_ACTIVE', 'KYC_NOT_VALID', 'CURRENCY_NOT_SUPPORTED', 'MERCHANT_NOT_ALLOWED',
+            'VELOCITY_EXCEEDED', 'INSUFFICIENT_CREDIT', 'AMOUNT_LIMIT_EXCEEDED',
+            'COUNT_LIMIT_EXCEEDED', 'DEADLINE_EXCEEDED', 'DECIDER_UNAVAILABLE')),
     -- Every rule that fired, and the facts and feature values they were decided on.
     rule_hits jsonb not null,
     facts jsonb not null,

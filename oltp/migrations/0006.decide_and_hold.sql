@@ -1,15 +1,145 @@
--- One call decides a batch of authorizations: decision, hold, ledger entry and account total commit
--- together or not at all. Accounts are locked in id order, so concurrent batches cannot deadlock and
--- cannot approve past a limit. A key that already has a decision is answered with it (`replayed`);
--- with another body it is answered as a conflict and nothing is written.
+-- One call decides a batch of authorizations: decision, hold, ledger entry and account totals commit
+-- together or not at all. Accounts are locked in id order and keys are written in key order, so
+-- concurrent batches cannot deadlock and cannot approve past a limit. A key that already has a
+-- decision is answered with it (`replayed`); with another body it is answered as a conflict and
+-- nothing is written.
 --
--- Each request is one jsonb object:
---   request_id, authorization_id, hold_id, entry_id, idempotency_key, request_hash, card_id, account_id,
---   amount_minor, currency, merchant_id, mcc, merchant_country, channel, decision, response_code,
---   reason_code, rule_hits, facts, rule_version, requested_at, decided_at, hold_expires_at
 -- `decision` is the policy's verdict: the function may turn APPROVED into DECLINED, never the reverse.
--- Answers come back in the order of the requests.
+-- Answers come back in the order of the requests, which is also the order they are decided in.
 -- depends: 0005.capture
+
+create type card.authorization_request as (
+    request_id text,
+    authorization_id uuid,
+    hold_id uuid,
+    entry_id uuid,
+    idempotency_key text,
+    request_hash text,
+    card_id uuid,
+    account_id uuid,
+    amount_minor bigint,
+    currency text,
+    merchant_id text,
+    mcc text,
+    merchant_country text,
+    channel text,
+    decision text,
+    response_code text,
+    reason_code text,
+    rule_hits jsonb,
+    facts jsonb,
+    rule_version text,
+    requested_at timestamptz,
+    decided_at timestamptz,
+    hold_expires_at timestamptz
+);
+
+-- The verdicts of a batch whose accounts the caller has locked, in its order. What must hold exactly
+-- is judged here and nowhere else: state of account and card, currency, available credit, and the
+-- card's approved count and amount per UTC day. Earlier approvals of the batch count. Writes nothing.
+-- Planned for index look-ups: sessions live long, and a plan made while the tables are empty must not
+-- read them whole when they have grown.
+create function card.judge(requests card.authorization_request[])
+returns table (
+    is_new boolean, account_id uuid, decision text, response_code text, reason_code text
+)
+language plpgsql
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+    request record;
+    available_minor bigint[];
+    approved_count bigint[];
+    approved_minor bigint[];
+begin
+    for request in
+        select
+            a.account_id, a.status as account_status, a.currency as account_currency,
+            a.credit_limit_minor - a.posted_minor - a.held_minor as available_minor,
+            c.card_id, c.account_id as card_account_id, c.status as card_status,
+            c.daily_count_limit, c.daily_amount_limit_minor,
+            coalesce(s.approved_count, 0) as approved_count,
+            coalesce(s.approved_amount_minor, 0) as approved_minor,
+            r.amount_minor, r.currency, r.decision, r.response_code, r.reason_code,
+            k.idempotency_key is null
+                and row_number() over (partition by r.idempotency_key order by r.ordinality) = 1
+                as is_new,
+            dense_rank() over (order by r.account_id) as account_slot,
+            dense_rank() over (order by r.card_id, (r.decided_at at time zone 'UTC')::date)
+                as spend_slot
+        from unnest(requests) with ordinality as r
+        left join card.authorizations k on k.idempotency_key = r.idempotency_key
+        left join card.card_accounts a on a.account_id = r.account_id
+        left join card.cards c on c.card_id = r.card_id
+        left join card.card_spend s
+            on s.card_id = r.card_id and s.spend_date = (r.decided_at at time zone 'UTC')::date
+        order by r.ordinality
+    loop
+        is_new := request.is_new;
+        account_id := request.account_id;
+        decision := request.decision;
+        response_code := request.response_code;
+        reason_code := request.reason_code;
+        if is_new and decision = 'APPROVED' then
+            available_minor[request.account_slot] :=
+                coalesce(available_minor[request.account_slot], request.available_minor);
+            approved_count[request.spend_slot] :=
+                coalesce(approved_count[request.spend_slot], request.approved_count);
+            approved_minor[request.spend_slot] :=
+                coalesce(approved_minor[request.spend_slot], request.approved_minor);
+            reason_code := case
+                when account_id is null then 'ACCOUNT_NOT_ACTIVE'
+                when request.account_status <> 'ACTIVE' then 'ACCOUNT_NOT_ACTIVE'
+                when request.card_id is null then 'UNKNOWN_CARD'
+                when request.card_account_id <> account_id then 'UNKNOWN_CARD'
+                when request.card_status = 'LOST' then 'CARD_LOST'
+                when request.card_status = 'STOLEN' then 'CARD_STOLEN'
+                when request.card_status <> 'ACTIVE' then 'CARD_NOT_ACTIVE'
+                when request.currency <> request.account_currency then 'CURRENCY_NOT_SUPPORTED'
+                -- A zero amount verifies the account and takes nothing.
+                when request.amount_minor = 0 then reason_code
+                when request.amount_minor > available_minor[request.account_slot]
+                    then 'INSUFFICIENT_CREDIT'
+                when approved_count[request.spend_slot] >= request.daily_count_limit
+                    then 'COUNT_LIMIT_EXCEEDED'
+                when request.amount_minor
+                    > request.daily_amount_limit_minor - approved_minor[request.spend_slot]
+                    then 'AMOUNT_LIMIT_EXCEEDED'
+                else reason_code
+            end;
+            if reason_code = request.reason_code then
+                available_minor[request.account_slot] :=
+                    available_minor[request.account_slot] - request.amount_minor;
+                if request.amount_minor > 0 then
+                    approved_count[request.spend_slot] := approved_count[request.spend_slot] + 1;
+                    approved_minor[request.spend_slot] :=
+                        approved_minor[request.spend_slot] + request.amount_minor;
+                end if;
+            else
+                decision := 'DECLINED';
+                response_code := card.refusal_code(reason_code);
+            end if;
+        end if;
+        return next;
+    end loop;
+end
+$$;
+
+-- ISO 8583 response codes of the reasons above; schemas/codes.py has the whole list.
+create function card.refusal_code(reason_code text) returns text
+language sql immutable
+return case reason_code
+    when 'UNKNOWN_CARD' then '14'
+    when 'CARD_LOST' then '41'
+    when 'CARD_STOLEN' then '43'
+    when 'CURRENCY_NOT_SUPPORTED' then '12'
+    when 'INSUFFICIENT_CREDIT' then '51'
+    when 'COUNT_LIMIT_EXCEEDED' then '65'
+    when 'AMOUNT_LIMIT_EXCEEDED' then '61'
+    else '62'
+end;
 
 create function card.decide_and_hold(requests jsonb)
 returns table (
@@ -24,137 +154,132 @@ returns table (
     replayed boolean,
     conflict boolean
 )
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
 #variable_conflict use_column
 declare
-    request record;
-    stored card.authorizations;
-    account card.card_accounts;
-    limits record;
-    verdict_decision text;
-    verdict_code text;
-    verdict_reason text;
+    batch card.authorization_request[] := array(
+        select r from jsonb_populate_recordset(null::card.authorization_request, requests) r);
+    is_new boolean[];
 begin
-    perform 1 from card.card_accounts a
-    where a.account_id in (
-        select (r ->> 'account_id')::uuid from jsonb_array_elements(requests) r
-    )
+    perform from card.card_accounts a
+    where a.account_id in (select b.account_id from unnest(batch) b)
     order by a.account_id
-    for update;
+    for no key update;
+    -- So that a card cannot be deleted between the verdict and the row that refers to it.
+    perform from card.cards c
+    where c.card_id in (select b.card_id from unnest(batch) b)
+    order by c.card_id
+    for key share;
 
-    for request in
-        select r.* from jsonb_to_recordset(requests) as r(
-            request_id text, authorization_id uuid, hold_id uuid, entry_id uuid,
-            idempotency_key text, request_hash text, card_id uuid, account_id uuid,
-            amount_minor bigint, currency text, merchant_id text, mcc text, merchant_country text,
-            channel text, decision text, response_code text, reason_code text, rule_hits jsonb,
-            facts jsonb, rule_version text, requested_at timestamptz, decided_at timestamptz,
-            hold_expires_at timestamptz)
     loop
-        verdict_decision := request.decision;
-        verdict_code := request.response_code;
-        verdict_reason := request.reason_code;
-
-        insert into card.authorizations (
-            authorization_id, idempotency_key, request_hash, card_id, account_id, amount_minor,
-            currency, merchant_id, mcc, merchant_country, channel, decision, response_code,
-            reason_code, rule_hits, facts, rule_version, requested_at, decided_at)
-        select
-            request.authorization_id, request.idempotency_key, request.request_hash,
-            request.card_id, request.account_id, request.amount_minor, request.currency,
-            request.merchant_id, request.mcc, request.merchant_country, request.channel,
-            final.decision, final.response_code, final.reason_code,
-            request.rule_hits, request.facts, request.rule_version,
-            request.requested_at, request.decided_at
-        from card.refuse_beyond_limits(
-            request.card_id, request.account_id, request.amount_minor, request.decided_at,
-            verdict_decision, verdict_code, verdict_reason) as final
-        on conflict (idempotency_key) do nothing
-        returning * into stored;
-
-        if not found then
-            select * into strict stored from card.authorizations a
-            where a.idempotency_key = request.idempotency_key;
-            replayed := true;
-        else
-            replayed := false;
-            if stored.decision = 'APPROVED' and stored.amount_minor > 0 then
-                insert into card.holds (
-                    hold_id, authorization_id, account_id, amount_minor, currency, expires_at)
-                values (
-                    request.hold_id, stored.authorization_id, stored.account_id,
-                    stored.amount_minor, stored.currency, request.hold_expires_at);
-                insert into ledger.ledger_entries (
-                    entry_id, account_id, authorization_id, entry_type, bucket, direction,
-                    amount_minor, currency, effective_at)
-                values (
-                    request.entry_id, stored.account_id, stored.authorization_id, 'HOLD', 'HELD',
-                    'DEBIT', stored.amount_minor, stored.currency, stored.decided_at);
-                update card.card_accounts a
-                set held_minor = a.held_minor + stored.amount_minor, updated_at = now()
-                where a.account_id = stored.account_id;
-                insert into card.card_spend as s (
-                    card_id, spend_date, approved_count, approved_amount_minor)
-                values (
-                    stored.card_id, (stored.decided_at at time zone 'UTC')::date, 1,
-                    stored.amount_minor)
-                on conflict (card_id, spend_date) do update set
-                    approved_count = s.approved_count + 1,
-                    approved_amount_minor = s.approved_amount_minor + excluded.approved_amount_minor;
-            end if;
-        end if;
-
-        request_id := request.request_id;
-        conflict := stored.request_hash <> request.request_hash;
-        authorization_id := stored.authorization_id;
-        account_id := stored.account_id;
-        decision := stored.decision;
-        response_code := stored.response_code;
-        reason_code := stored.reason_code;
-        approved_amount_minor := case when stored.decision = 'APPROVED' then stored.amount_minor else 0 end;
-        decided_at := stored.decided_at;
-        return next;
+        begin
+            is_new := card.write_verdicts(batch);
+            exit;
+        exception when sqlstate 'MR001' then
+            -- Another batch, under other accounts, has just decided one of these keys: judge again,
+            -- now with its decision in sight, so that a key that lost takes nothing of a limit.
+            null;
+        end;
     end loop;
+
+    return query
+    select
+        r.request_id, d.authorization_id, d.account_id, d.decision, d.response_code::text,
+        d.reason_code, case when d.decision = 'APPROVED' then d.amount_minor else 0 end,
+        d.decided_at, not is_new[r.ordinality], d.request_hash <> r.request_hash
+    from unnest(batch) with ordinality as r
+    join card.authorizations d on d.idempotency_key = r.idempotency_key
+    order by r.ordinality;
 end
 $$;
 
--- The limits that must hold exactly, read under the account's lock: available credit and the card's
--- daily count and amount. Gives the verdict back unless one of them refuses it.
-create function card.refuse_beyond_limits(
-    the_card_id uuid, the_account_id uuid, amount_minor bigint, decided_at timestamptz,
-    inout decision text, inout response_code text, inout reason_code text
-)
-language plpgsql stable as $$
+-- Judges a locked batch and writes its new decisions with all that follows from them. Says for each
+-- request whether it is new. Raises MR001 when a key was decided meanwhile.
+create function card.write_verdicts(batch card.authorization_request[]) returns boolean[]
+language plpgsql
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
 declare
-    account card.card_accounts;
-    card_limits record;
+    is_new boolean[];
+    account_ids uuid[];
+    decisions text[];
+    response_codes text[];
+    reason_codes text[];
+    written integer;
 begin
-    if decision <> 'APPROVED' then
-        return;
+    select
+        array_agg(j.is_new), array_agg(j.account_id), array_agg(j.decision),
+        array_agg(j.response_code), array_agg(j.reason_code)
+    into is_new, account_ids, decisions, response_codes, reason_codes
+    from card.judge(batch) j;
+
+    insert into card.authorizations (
+        authorization_id, idempotency_key, request_hash, card_id, account_id, amount_minor, currency,
+        merchant_id, mcc, merchant_country, channel, decision, response_code, reason_code,
+        rule_hits, facts, rule_version, requested_at, decided_at)
+    select
+        r.authorization_id, r.idempotency_key, r.request_hash, r.card_id,
+        account_ids[r.ordinality], r.amount_minor, r.currency, r.merchant_id, r.mcc,
+        r.merchant_country, r.channel, decisions[r.ordinality], response_codes[r.ordinality],
+        reason_codes[r.ordinality], r.rule_hits, r.facts, r.rule_version, r.requested_at, r.decided_at
+    from unnest(batch) with ordinality as r
+    where is_new[r.ordinality]
+    order by r.idempotency_key
+    on conflict (idempotency_key) do nothing;
+    get diagnostics written = row_count;
+    if written < cardinality(array_positions(is_new, true)) then
+        raise exception 'a key of this batch was decided meanwhile' using errcode = 'MR001';
     end if;
-    select * into account from card.card_accounts a where a.account_id = the_account_id;
-    if not found or account.status <> 'ACTIVE' then
-        decision := 'DECLINED'; response_code := '62'; reason_code := 'ACCOUNT_NOT_ACTIVE';
-        return;
-    end if;
-    if amount_minor > account.credit_limit_minor - account.posted_minor - account.held_minor then
-        decision := 'DECLINED'; response_code := '51'; reason_code := 'INSUFFICIENT_CREDIT';
-        return;
-    end if;
-    select c.daily_count_limit, c.daily_amount_limit_minor,
-        coalesce(s.approved_count, 0) as approved_count,
-        coalesce(s.approved_amount_minor, 0) as approved_amount_minor
-    into card_limits
-    from card.cards c
-    left join card.card_spend s
-        on s.card_id = c.card_id and s.spend_date = (decided_at at time zone 'UTC')::date
-    where c.card_id = the_card_id;
-    if amount_minor > 0 and card_limits.approved_count + 1 > card_limits.daily_count_limit then
-        decision := 'DECLINED'; response_code := '65'; reason_code := 'COUNT_LIMIT_EXCEEDED';
-    elsif card_limits.approved_amount_minor + amount_minor > card_limits.daily_amount_limit_minor then
-        decision := 'DECLINED'; response_code := '61'; reason_code := 'AMOUNT_LIMIT_EXCEEDED';
-    end if;
+
+    with approved as (
+        select r.* from unnest(batch) with ordinality as r
+        where is_new[r.ordinality] and decisions[r.ordinality] = 'APPROVED' and r.amount_minor > 0
+    ),
+    held as (
+        insert into card.holds (
+            hold_id, authorization_id, account_id, amount_minor, currency, expires_at)
+        select
+            a.hold_id, a.authorization_id, a.account_id, a.amount_minor, a.currency,
+            a.hold_expires_at
+        from approved a
+    ),
+    entered as (
+        insert into ledger.ledger_entries (
+            entry_id, account_id, authorization_id, entry_type, bucket, direction, amount_minor,
+            currency, effective_at)
+        select
+            a.entry_id, a.account_id, a.authorization_id, 'HOLD', 'HELD', 'DEBIT', a.amount_minor,
+            a.currency, a.decided_at
+        from approved a
+    ),
+    spent as (
+        insert into card.card_spend as s (
+            card_id, spend_date, approved_count, approved_amount_minor)
+        select a.card_id, (a.decided_at at time zone 'UTC')::date, count(*), sum(a.amount_minor)
+        from approved a
+        group by 1, 2
+        on conflict (card_id, spend_date) do update set
+            approved_count = s.approved_count + excluded.approved_count,
+            approved_amount_minor = s.approved_amount_minor + excluded.approved_amount_minor
+    )
+    update card.card_accounts t
+    set held_minor = t.held_minor + a.amount_minor, updated_at = now()
+    from (select account_id, sum(amount_minor) as amount_minor from approved group by 1) a
+    where t.account_id = a.account_id;
+    return is_new;
 end
 $$;
 
-grant execute on function card.decide_and_hold, card.refuse_beyond_limits to app_rw;
+revoke execute on function
+    card.decide_and_hold, card.judge, card.write_verdicts, card.refusal_code
+from public;
+grant usage on type card.authorization_request to app_rw;
+grant execute on function
+    card.decide_and_hold, card.judge, card.write_verdicts, card.refusal_code
+to app_rw;

@@ -1,0 +1,1 @@
+"""The operational database: its migrations, the importer and the traffic simulator."""

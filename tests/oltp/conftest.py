@@ -1,0 +1,66 @@
+"""A migrated operational database of its own for each test module, on the session's Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from yoyo import get_backend, read_migrations
+
+MIGRATIONS = Path(__file__).parents[2] / "oltp" / "migrations"
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database: as its owner, and as the application sees it."""
+
+    admin: str
+    app: str
+
+    def one(self, query: str, *values: object) -> tuple:
+        """The first row of a query, as the owner."""
+        with psycopg.connect(self.admin, autocommit=True) as connection:
+            return connection.execute(query, values).fetchone()
+
+
+def migrate(dsn: str) -> int:
+    """Apply what is missing; how many migrations that was."""
+    backend = get_backend(dsn.replace("postgresql://", "postgresql+psycopg://", 1))
+    missing = backend.to_apply(read_migrations(str(MIGRATIONS)))
+    with backend.lock():
+        backend.apply_migrations(missing)
+    backend.connection.close()
+    return len(missing)
+
+
+@pytest.fixture(scope="session")
+def empty_database(postgres_only) -> Iterator[Callable[[], Database]]:
+    """Makes databases with nothing in them; all are dropped at the end."""
+    env = postgres_only.env
+    names = []
+
+    def make() -> Database:
+        name = f"test_{uuid4().hex[:12]}"
+        with psycopg.connect(env["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True) as connection:
+            connection.execute(f'create database "{name}" template template0')
+        names.append(name)
+        dsns = (env["MILLRACE_OLTP_ADMIN_DSN"], env["MILLRACE_OLTP_DSN"])
+        return Database(*(urlsplit(dsn)._replace(path=f"/{name}").geturl() for dsn in dsns))
+
+    yield make
+    with psycopg.connect(env["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True) as connection:
+        for name in names:
+            connection.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture(scope="module")
+def database(empty_database) -> Database:
+    """A migrated database that the tests of one module share."""
+    made = empty_database()
+    migrate(made.admin)
+    return made
