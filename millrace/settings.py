@@ -13,6 +13,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_", frozen=True, extra="ignore")
 
-    home: Path = Field(Path(".millrace"), description="State folder: data, logs, ports, secrets")
-    jars: Path = Field(CHECKOUT / ".jars", description="What scripts/setup fetched with Maven")
-    spark_master: str = Field("local[2]", description="Where Spark runs")
+    home: Path = Field(
+        default=Path(".millrace"), description="State folder: data, logs, ports, secrets"
+    )
+    jars: Path = Field(
+        default=CHECKOUT / ".jars", description="What scripts/setup fetched with Maven"
+    )
+    spark_master: str = Field(default="local[2]", description="Where Spark runs")

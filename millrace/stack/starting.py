@@ -3,10 +3,11 @@
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from millrace.stack import commands, postgres, readiness
+from millrace.stack.environment import HOST
 from millrace.stack.errors import StackError
 from millrace.stack.parts import ALL
 from millrace.stack.supervision import Supervisor
@@ -115,22 +116,23 @@ class Starter:
             declaring.register_schemas(variables["MILLRACE_REGISTRY"])
         elif name == "connect":
             self._await(("postgres", "registry"))
-            self._register_connector()
-
-    def _register_connector(self) -> None:
-        from connectors import register
-
-        site = self._site
-        register.apply(
-            connect_url=site.variables["MILLRACE_CONNECT"],
-            kafka=site.variables["MILLRACE_KAFKA"],
-            registry_url=site.variables["MILLRACE_REGISTRY"],
-            oltp_host="127.0.0.1",
-            oltp_port=site.ports["postgres"],
-            oltp_db="oltp",
-        )
+            self._progress(name, register_connector(variables, self._site.ports))
 
     def _tail(self, name: str) -> str:
         log = self._site.layout.log(name)
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+def register_connector(variables: Mapping[str, str], ports: Mapping[str, int]) -> str:
+    """Register the Debezium connector with this stack's addresses; says what changed."""
+    from connectors import register
+
+    return register.apply(
+        connect_url=variables["MILLRACE_CONNECT"],
+        kafka=variables["MILLRACE_KAFKA"],
+        registry_url=variables["MILLRACE_REGISTRY"],
+        oltp_host=HOST,
+        oltp_port=ports["postgres"],
+        oltp_db="oltp",
+    )

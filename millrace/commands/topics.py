@@ -1,0 +1,25 @@
+"""`millrace topics`: Kafka's topics as schemas/topics.py declares them."""
+
+import typer
+
+from millrace.current import running
+
+app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `apply` a subcommand although it is the only one."""
+
+
+@app.command()
+def apply() -> None:
+    """Create the declared topics that do not exist yet and register the event schemas."""
+    from millrace.stack import declaring
+
+    stack = running("kafka", "registry")
+    created = declaring.create_topics(stack.env["MILLRACE_KAFKA"])
+    for name in created:
+        typer.echo(f"created {name}")
+    subjects = declaring.register_schemas(stack.env["MILLRACE_REGISTRY"])
+    typer.echo(f"{len(created)} topics created, {len(subjects)} event schemas registered")

@@ -1,0 +1,42 @@
+"""The stack that the command line works on, found through the settings."""
+
+import os
+from functools import cache
+
+from millrace.settings import Settings
+from millrace.stack import Stack
+from millrace.stack.dotenv import parse
+from millrace.stack.errors import StackError
+from millrace.stack.layout import Layout
+
+
+def stack() -> Stack:
+    """The stack below MILLRACE_HOME, whether it runs or not."""
+    settings = _settings()
+    return Stack(settings.home, jars=settings.jars, spark_master=settings.spark_master)
+
+
+def running(*parts: str) -> Stack:
+    """The stack, provided that these parts run; otherwise says what to do."""
+    found = stack()
+    states = found.status()
+    down = [part for part in parts if not states[part].running]
+    if down:
+        raise StackError(
+            f"{', '.join(down)} not running: start with `millrace up {' '.join(down)}`"
+        )
+    return found
+
+
+def load_environment() -> None:
+    """Make the stack's variables this process's own; those that are set already win."""
+    file = Layout(_settings().home.resolve()).env_file
+    if file.exists():
+        for name, value in parse(file.read_text()).items():
+            os.environ.setdefault(name, value)
+
+
+@cache
+def _settings() -> Settings:
+    # Kept, because load_environment() would otherwise turn what the last `up` used into a wish.
+    return Settings()
