@@ -114,6 +114,9 @@ def _capture(site: Site) -> dict[str, Command]:
                 "APICURIO_DATASOURCE_PASSWORD": site.passwords["MILLRACE_REGISTRY_PASSWORD"],
                 "QUARKUS_HTTP_HOST": HOST,
                 "QUARKUS_HTTP_PORT": str(site.ports["registry"]),
+                # Otherwise it listens on 9000, on every interface.
+                "QUARKUS_MANAGEMENT_HOST": HOST,
+                "QUARKUS_MANAGEMENT_PORT": str(site.ports["registry-management"]),
             },
             folder=registry,
         ),

@@ -24,7 +24,12 @@ ALL: dict[str, Part] = {
         Part("postgres", ports=("postgres",), stop_signal="INT", stop_wait_s=30),
         Part("redis", ports=("redis",)),
         Part("kafka", ports=("kafka", "kafka-controller"), stop_wait_s=30),
-        Part("registry", ports=("registry",), needs=("postgres",), after=("postgres",)),
+        Part(
+            "registry",
+            ports=("registry", "registry-management"),
+            needs=("postgres",),
+            after=("postgres",),
+        ),
         Part(
             "connect",
             ports=("connect",),
