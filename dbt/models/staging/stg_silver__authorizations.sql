@@ -1,0 +1,27 @@
+with source as (select * from {{ source('silver', 'authorizations') }} where not _is_deleted)
+
+select
+    -- ids
+    authorization_id,
+    card_id,
+    account_id,
+    -- facts
+    idempotency_key,
+    request_hash,
+    amount_minor,
+    currency,
+    merchant_id,
+    mcc,
+    merchant_country,
+    channel,
+    decision,
+    response_code,
+    reason_code,
+    rule_hits,
+    facts,
+    rule_version,
+    -- dates and instants
+    requested_at,
+    decided_at,
+    created_at
+from source

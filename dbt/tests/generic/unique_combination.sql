@@ -1,0 +1,7 @@
+{# Fails for every combination of `columns` that more than one row has; nulls count as equal. #}
+{% test unique_combination(model, columns) %}
+select {{ columns | join(', ') }}, count(*) as row_count
+from {{ model }}
+group by {{ columns | join(', ') }}
+having count(*) > 1
+{% endtest %}
