@@ -124,6 +124,10 @@ def _capture(site: Site) -> dict[str, Command]:
             _java(site, "connect", 640, connect, properties),
             {**site.variables, **site.passwords},
         ),
+        "connect-watch": Command(
+            (PYTHON, "-m", "connectors.watch", site.variables["MILLRACE_CONNECT"]),
+            site.variables,
+        ),
     }
 
 

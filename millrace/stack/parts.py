@@ -33,9 +33,11 @@ ALL: dict[str, Part] = {
         Part(
             "connect",
             ports=("connect",),
-            needs=("postgres", "kafka", "registry"),
+            needs=("postgres", "kafka", "registry", "connect-watch"),
             after=("kafka",),
         ),
+        # Restarts the connector when it has failed; Connect itself would leave it at that.
+        Part("connect-watch", needs=("connect",), after=("connect",)),
         Part(
             "worker",
             ports=("worker",),

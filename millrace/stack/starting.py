@@ -1,9 +1,11 @@
 """Brings parts up side by side, each as soon as what it waits for is ready."""
 
+import contextlib
+import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from millrace.stack import commands, postgres, readiness
@@ -128,11 +130,30 @@ def register_connector(variables: Mapping[str, str], ports: Mapping[str, int]) -
     """Register the Debezium connector with this stack's addresses; says what changed."""
     from connectors import register
 
-    return register.apply(
-        connect_url=variables["MILLRACE_CONNECT"],
-        kafka=variables["MILLRACE_KAFKA"],
-        registry_url=variables["MILLRACE_REGISTRY"],
-        oltp_host=HOST,
-        oltp_port=ports["postgres"],
-        oltp_db="oltp",
-    )
+    # Its lineage event goes where the environment says, and this process may have another one.
+    with _environment({k: v for k, v in variables.items() if k.startswith("OPENLINEAGE_")}):
+        try:
+            return register.apply(
+                connect_url=variables["MILLRACE_CONNECT"],
+                kafka=variables["MILLRACE_KAFKA"],
+                registry_url=variables["MILLRACE_REGISTRY"],
+                oltp_host=HOST,
+                oltp_port=ports["postgres"],
+                oltp_db="oltp",
+            )
+        except register.ConnectorError as error:
+            raise StackError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
