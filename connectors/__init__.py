@@ -1,0 +1,1 @@
+"""Capture: the Debezium connector's settings, its registration and its lineage."""

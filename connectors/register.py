@@ -1,0 +1,198 @@
+"""Registers the connector with Kafka Connect and keeps it running; every call may be repeated."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from tenacity import (
+    retry,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from connectors import config, lineage
+
+# A worker that has just started answers 404 or 409 until it has read its topics.
+PATIENCE_S = 90
+POLL_S = 0.25
+RUNNING, FAILED = "RUNNING", "FAILED"
+
+
+class ConnectorError(RuntimeError):
+    """The connector does not run; the message says why and what to do."""
+
+
+class _NotYet(Exception):
+    """Connect cannot take the request now, but soon."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the connector is: `state` is the worst of connector and task, `error` its last words."""
+
+    state: str
+    tasks: tuple[str, ...] = ()
+    error: str = ""
+
+
+def apply(
+    *,
+    connect_url: str,
+    kafka: str,
+    registry_url: str,
+    oltp_host: str,
+    oltp_port: int,
+    oltp_db: str,
+    within_s: float = 180,
+) -> str:
+    """Make the connector run with the settings of oltp.json; returns once its snapshot is over.
+
+    A connector that already has them is not touched. Says what was done.
+    """
+    settings = config.render(
+        registry_url=registry_url, oltp_host=oltp_host, oltp_port=oltp_port, oltp_db=oltp_db
+    )
+    with _client(connect_url) as client:
+        changed = _put(client, settings)
+        _wait_until_streaming(client, time.monotonic() + within_s)
+    if changed:
+        lineage.emit(kafka, oltp_host, oltp_port, oltp_db)
+    return f"connector {config.NAME} {'registered' if changed else 'unchanged'}, streaming"
+
+
+def status(connect_url: str) -> Status:
+    """How the connector is now; state UNREACHABLE or MISSING when there is nothing to ask."""
+    try:
+        with _client(connect_url) as client:
+            return _status(client)
+    except httpx.TransportError as error:
+        return Status("UNREACHABLE", error=f"Connect does not answer at {connect_url}: {error}")
+
+
+def restart_failed(connect_url: str) -> bool:
+    """Restart the connector's failed parts; true when there were some.
+
+    Safe at any time: the slot and the stored offsets say where capture goes on.
+    """
+    now = status(connect_url)
+    if now.state != FAILED:
+        return False
+    with _client(connect_url) as client:
+        _restart(client)
+    return True
+
+
+def _put(client: httpx.Client, settings: dict[str, str]) -> bool:
+    known = _ask(client, "GET", f"/connectors/{config.NAME}/config", missing={})
+    if known == {**settings, "name": config.NAME}:
+        return False
+    _ask(client, "PUT", f"/connectors/{config.NAME}/config", json=settings)
+    return True
+
+
+def _wait_until_streaming(client: httpx.Client, deadline: float) -> None:
+    restarts_left = 3
+    while True:
+        now = _status(client)
+        if now.state == RUNNING and _snapshot_is_over(client):
+            return
+        if now.state == FAILED:
+            # It may have failed while Postgres was away; a lasting fault fails again at once.
+            if restarts_left == 0:
+                raise ConnectorError(_explain(now.error))
+            restarts_left -= 1
+            _restart(client)
+            time.sleep(1)
+        if time.monotonic() > deadline:
+            raise ConnectorError(
+                f"connector {config.NAME} is {now.state} and its snapshot is not over in time; it"
+                f" goes on by itself: ask again, or look at Connect's log. {now.error}"
+            )
+        time.sleep(POLL_S)
+
+
+def _snapshot_is_over(client: httpx.Client) -> bool:
+    """A stored offset without the snapshot mark: the first heartbeat after it leaves one."""
+    answer = _ask(client, "GET", f"/connectors/{config.NAME}/offsets", missing={})
+    offsets = [entry["offset"] for entry in answer.get("offsets", ()) if entry["offset"]]
+    return any("snapshot" not in offset or "snapshot_completed" in offset for offset in offsets)
+
+
+def _status(client: httpx.Client) -> Status:
+    answer = _ask(client, "GET", f"/connectors/{config.NAME}/status", missing=None)
+    if answer is None:
+        return Status("MISSING", error=f"connector {config.NAME} is not registered")
+    parts = [answer["connector"], *answer["tasks"]]
+    tasks = tuple(task["state"] for task in answer["tasks"])
+    traces = [part.get("trace", "") for part in parts if part["state"] == FAILED]
+    if traces:
+        return Status(FAILED, tasks, _causes(traces[0]))
+    others = [part["state"] for part in parts if part["state"] != RUNNING]
+    if not tasks:
+        others.append("UNASSIGNED")
+    return Status(others[0] if others else RUNNING, tasks)
+
+
+def _restart(client: httpx.Client) -> None:
+    path = f"/connectors/{config.NAME}/restart?includeTasks=true&onlyFailed=true"
+    _ask(client, "POST", path)
+
+
+def _client(connect_url: str) -> httpx.Client:
+    return httpx.Client(base_url=connect_url, timeout=15)
+
+
+@retry(
+    retry=retry_if_exception_type((_NotYet, httpx.ConnectError)),
+    wait=wait_random_exponential(multiplier=0.2, max=2),
+    stop=stop_after_delay(PATIENCE_S),
+    reraise=True,
+)
+def _send(client: httpx.Client, method: str, path: str, body: Any) -> httpx.Response:
+    response = client.request(method, path, json=body)
+    if response.status_code in (409, 500, 503):
+        raise _NotYet(f"{method} {path} answers {response.status_code}: {response.text[:500]}")
+    return response
+
+
+def _ask(client: httpx.Client, method: str, path: str, json: Any = None, **otherwise: Any) -> Any:
+    """Connect's answer; `missing` is returned instead when there is no such connector."""
+    try:
+        response = _send(client, method, path, json)
+    except _NotYet as error:
+        raise ConnectorError(f"Kafka Connect was not ready in {PATIENCE_S} s: {error}") from error
+    if response.status_code == 404 and "missing" in otherwise:
+        return otherwise["missing"]
+    if response.is_error:
+        raise ConnectorError(
+            f"Kafka Connect refused {method} {path} ({response.status_code}): "
+            f"{_explain(response.text)}"
+        )
+    return response.json() if response.content else None
+
+
+def _causes(trace: str) -> str:
+    """The exceptions of a Java stack trace, outermost first, without their frames."""
+    lines = (line.strip() for line in trace.splitlines())
+    return " / ".join(line[:300] for line in lines if not line.startswith(("at ", "... ")))
+
+
+HINTS = {
+    "password authentication failed": "MILLRACE_CDC_PASSWORD is not the role's password",
+    'role "cdc" does not exist': "apply the migrations of oltp first",
+    "no pg_hba.conf entry": "Postgres does not let the role cdc in from this address",
+    'replication slot "millrace" is active': "another connector reads the slot: stop that one",
+    "can no longer be accessed": "the slot was lost: drop it, take a new snapshot, reconcile",
+    'publication "millrace" does not exist': "apply the migrations of oltp first",
+    "Connection refused": "Postgres or the schema registry does not answer",
+    "Failed to find any class that implements Connector": "Debezium is not in plugin.path",
+}
+
+
+def _explain(error: str) -> str:
+    hints = [hint for mark, hint in HINTS.items() if mark in error]
+    return error[:2000] + (f"\nWhat to do: {'; '.join(hints)}" if hints else "")
