@@ -1,0 +1,1 @@
+"""The HTTP side: authorizations in and out, feature vectors, health and metrics."""

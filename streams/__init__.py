@@ -1,0 +1,1 @@
+"""What happens between two Kafka topics: authorization, risk features, cache, dead letters."""

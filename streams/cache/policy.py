@@ -1,0 +1,127 @@
+"""Which hashes a change of a customer, KYC record, account or card becomes. Pure.
+
+Snapshots hold only what a decision needs: no name, address or birth date. Values are text: dates and
+times in ISO form, amounts as digits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from schemas import contract, keys
+
+Row = Mapping[str, Any]
+POSITION = "_position"
+EPOCH = date(1970, 1, 1)
+KYC_COLUMNS = ("verification_type", "status", "expires_at", "updated_at")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A table whose row becomes one hash."""
+
+    entity: str
+    id_column: str
+    key: Callable[[str], str]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Fields to set and drop in one hash, guarded by the position under `guard`."""
+
+    key: str
+    guard: str
+    fields: Mapping[str, str]
+    drop: tuple[str, ...]
+
+
+SNAPSHOTS = {
+    snapshot.entity: snapshot
+    for snapshot in (
+        Snapshot(
+            "cards",
+            "card_id",
+            keys.card_snapshot,
+            ("account_id", "product", "status", "expires_on"),
+        ),
+        Snapshot(
+            "card_accounts",
+            "account_id",
+            keys.account_snapshot,
+            (
+                "customer_id",
+                "currency",
+                "credit_limit_minor",
+                "posted_minor",
+                "held_minor",
+                "status",
+            ),
+        ),
+        Snapshot("customers", "customer_id", keys.customer_snapshot, ("status", "country")),
+    )
+}
+KYC = "kyc_records"
+ENTITIES = (*SNAPSHOTS, KYC)
+
+
+def edits(entity: str, before: Row | None, after: Row | None) -> tuple[Edit, ...]:
+    """What Redis must hold after the change; a deleted row leaves only its guard."""
+    if entity == KYC:
+        return _kyc(before, after)
+    snapshot = SNAPSHOTS[entity]
+    row = after if after is not None else before
+    assert row is not None, "a change has a row"
+    key = snapshot.key(str(row[snapshot.id_column]))
+    fields = {} if after is None else _texts(entity, after, snapshot.columns)
+    return (Edit(key, POSITION, fields, tuple(c for c in snapshot.columns if c not in fields)),)
+
+
+def _kyc(before: Row | None, after: Row | None) -> tuple[Edit, ...]:
+    """One field a record in the customer's hash; a record that moves leaves its old customer."""
+    found = []
+    for row, is_there in ((before, False), (after, True)):
+        if row is None or row.get("customer_id") is None:
+            continue
+        if not is_there and after is not None and after["customer_id"] == row["customer_id"]:
+            continue
+        record_id = str(row["kyc_record_id"])
+        fields = (
+            {record_id: json.dumps(_texts(KYC, row, KYC_COLUMNS), sort_keys=True)}
+            if is_there
+            else {}
+        )
+        found.append(
+            Edit(
+                keys.kyc_snapshot(str(row["customer_id"])),
+                f"{record_id}:{POSITION}",
+                fields,
+                () if is_there else (record_id,),
+            )
+        )
+    return tuple(found)
+
+
+def _texts(entity: str, row: Row, columns: tuple[str, ...]) -> dict[str, str]:
+    """The row's values as text; a null column is left out."""
+    types = contract.load(entity)
+    return {
+        name: text(types.column(name).type, row[name])
+        for name in columns
+        if row.get(name) is not None
+    }
+
+
+def text(kind: str, value: Any) -> str:
+    """A value as capture or the database gives it, as the text that snapshots hold."""
+    if kind == "date" and isinstance(value, int):
+        return (EPOCH + timedelta(days=value)).isoformat()
+    if kind == "timestamp" and isinstance(value, int):
+        return datetime.fromtimestamp(value / 1_000_000, UTC).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value).strip()

@@ -1,0 +1,81 @@
+"""Row changes as capture sends them: a Debezium envelope becomes one Change with its place in order.
+
+Changes of one key are ordered by (commit LSN, streamed, LSN), never by time or arrival: a snapshot row
+counts as of the snapshot's LSN and loses to a streamed one. Tombstones carry nothing and are passed
+over; a truncate is passed over too, for only people may empty a table of money.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from streams.codec import Codec, Undecodable
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_ROW, DELETE = "r", "d"
+ROW_OPERATIONS = frozenset({"c", "u", SNAPSHOT_ROW, DELETE})
+
+
+@dataclass(frozen=True)
+class Change:
+    """One committed change of one row. `after` is none for a delete."""
+
+    topic: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    # Sorts as text in the order of commits, so that Redis can compare it.
+    position: str
+    lsn: int
+    changed_at_ms: int
+
+
+async def decode(codec: Codec, record: ConsumerRecord) -> Change | None:
+    """The change in a record of a CDC topic; none for what carries no row."""
+    if record.value is None:
+        return None
+    envelope = await codec.decode(record.value, f"{record.topic}.Envelope")
+    return parse(record.topic, envelope)
+
+
+def parse(topic: str, envelope: Mapping[str, Any]) -> Change | None:
+    """The change an envelope tells of."""
+    operation = envelope.get("op")
+    if operation not in ROW_OPERATIONS:
+        log.warning("%s: operation %r changes no row here", topic, operation)
+        return None
+    try:
+        source = envelope["source"]
+        lsn = int(source["lsn"] or 0)
+        streamed = operation != SNAPSHOT_ROW
+        commit_lsn = _commit_lsn(source.get("sequence"), lsn) if streamed else lsn
+        row = envelope["before"] if operation == DELETE else envelope["after"]
+        if row is None:
+            raise Undecodable("change", f"operation {operation} without its row")
+        return Change(
+            topic=topic,
+            before=envelope.get("before"),
+            after=None if operation == DELETE else row,
+            position=position(commit_lsn, streamed, lsn),
+            lsn=lsn,
+            changed_at_ms=int(source["ts_ms"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise Undecodable("change", f"not an envelope of ours: {error!r}") from error
+
+
+def position(commit_lsn: int, streamed: bool, lsn: int) -> str:
+    """(commit LSN, streamed, LSN) as text of fixed width: log positions exceed a Lua number."""
+    return f"{commit_lsn:020d}.{int(streamed)}.{lsn:020d}"
+
+
+def _commit_lsn(sequence: str | None, lsn: int) -> int:
+    """The first of Debezium's pair is the last commit before the change; none at the very start."""
+    first = json.loads(sequence)[0] if sequence else None
+    return int(first) if first is not None else lsn

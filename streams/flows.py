@@ -1,0 +1,101 @@
+"""What each agent reads and writes, declared for lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from schemas import contract, features, topics
+from streams.cache import policy as cache
+from streams.lineage import Dataset, Flow, Output, Places, same_columns
+
+Columns = Mapping[str, tuple[tuple[Dataset, str], ...]]
+
+AS_REQUESTED = (
+    "idempotency_key",
+    "request_hash",
+    "card_id",
+    "amount_minor",
+    "currency",
+    "merchant_id",
+    "mcc",
+    "merchant_country",
+    "channel",
+    "requested_at",
+)
+SNAPSHOT_COLUMNS = {
+    **{entity: snapshot.columns for entity, snapshot in cache.SNAPSHOTS.items()},
+    cache.KYC: cache.KYC_COLUMNS,
+}
+
+
+def flows(places: Places) -> tuple[Flow, ...]:
+    """Every agent of the worker."""
+    return (_authorization(places), _risk(places), _cache(places), _dead_letters(places))
+
+
+def _authorization(places: Places) -> Flow:
+    requested = places.topic(topics.AUTHORIZATION_REQUESTED)
+    facts = tuple(places.keyspace(f"snapshots.{entity}") for entity in SNAPSHOT_COLUMNS)
+    velocity = places.keyspace(f"velocity.{features.CARD}")
+    authorizations = places.table("card.authorizations")
+    holds, entries = places.table("card.holds"), places.table("ledger.ledger_entries")
+    decided_columns: Columns = {
+        **same_columns(requested, AS_REQUESTED),
+        "decision": ((requested, "amount_minor"), *((one, "status") for one in facts)),
+    }
+    amount: Columns = {
+        "amount_minor": ((requested, "amount_minor"),),
+        "currency": ((requested, "currency"),),
+    }
+    answer: Columns = {
+        **same_columns(requested, ("request_id", "idempotency_key", "card_id", "currency")),
+        **same_columns(authorizations, ("authorization_id", "decision", "reason_code")),
+        "approved_amount_minor": ((authorizations, "amount_minor"),),
+    }
+    return Flow(
+        "authorization",
+        (requested, *facts, velocity, places.table("card.card_accounts")),
+        (
+            Output(authorizations, decided_columns),
+            Output(holds, amount),
+            Output(entries, amount),
+            Output(places.topic(topics.AUTHORIZATION_DECIDED), answer),
+        ),
+    )
+
+
+def _risk(places: Places) -> Flow:
+    source = places.topic(contract.load("authorizations").topic)
+    outputs = tuple(
+        Output(
+            places.keyspace(f"velocity.{entity}"),
+            {
+                feature.name: tuple(
+                    (source, column)
+                    for column in ("decided_at", feature.value, feature.where and "decision")
+                    if column
+                )
+                for feature in features.of(entity)
+            },
+        )
+        for entity in features.ENTITIES
+    )
+    return Flow("risk", (source,), outputs)
+
+
+def _cache(places: Places) -> Flow:
+    sources = {entity: places.topic(contract.load(entity).topic) for entity in SNAPSHOT_COLUMNS}
+    outputs = tuple(
+        Output(places.keyspace(f"snapshots.{entity}"), same_columns(sources[entity], columns))
+        for entity, columns in SNAPSHOT_COLUMNS.items()
+    )
+    return Flow("cache", tuple(sources.values()), outputs)
+
+
+def _dead_letters(places: Places) -> Flow:
+    letters = tuple(t.name for t in topics.all_topics() if t.name.endswith(".dlq"))
+    return Flow(
+        "dead_letters",
+        tuple(places.topic(name) for name in letters),
+        (Output(places.table("ops.dead_letters")),),
+    )

@@ -1,0 +1,144 @@
+"""Redis: copies and features, every write guarded so that an older one changes nothing.
+
+Each verb is one round trip for the whole batch. All of it can be rebuilt, from the log or from the
+database, and a repeated write is a no-op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+# A copy read from the database has no place in the log, so any change from the log replaces it.
+NO_POSITION = ""
+COMPLETE = "complete"
+
+APPLY_IF_NEWER = """
+local seen = redis.call('HGET', KEYS[1], ARGV[1])
+if seen and seen >= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local dropped = tonumber(ARGV[4])
+for i = 5, 4 + dropped do redis.call('HDEL', KEYS[1], ARGV[i]) end
+for i = 5 + dropped, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+# KEYS: set, meta. ARGV: position, time to live, oldest age kept (ms), complete, (score, member)...
+ADD_ATTEMPTS = """
+local newest = tonumber(redis.call('HGET', KEYS[2], 'event_at_ms') or '0')
+local added = 0
+for i = 5, #ARGV, 2 do
+  added = added + redis.call('ZADD', KEYS[1], ARGV[i], ARGV[i + 1])
+  if tonumber(ARGV[i]) > newest then newest = tonumber(ARGV[i]) end
+end
+local oldest = string.format('%.0f', newest - tonumber(ARGV[3]))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. oldest)
+redis.call('HSET', KEYS[2], 'event_at_ms', string.format('%.0f', newest))
+local seen = redis.call('HGET', KEYS[2], 'position')
+if not seen or seen < ARGV[1] then redis.call('HSET', KEYS[2], 'position', ARGV[1]) end
+if ARGV[4] == '1' then redis.call('HSET', KEYS[2], 'complete', '1') end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+return added
+"""
+
+
+@dataclass(frozen=True)
+class Write:
+    """Fields of one hash, to be set if `position` is later than the one under `guard`."""
+
+    key: str
+    guard: str
+    position: str
+    fields: Mapping[str, str]
+    drop: tuple[str, ...]
+    ttl_s: int
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Members of one velocity set. `complete` says that nothing older is missing from it."""
+
+    key: str
+    meta_key: str
+    position: str
+    members: Mapping[str, int]
+    ttl_s: int
+    complete: bool = False
+
+
+class Store:
+    """The verbs the agents need; the client is made and closed by the composition root."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._apply = client.register_script(APPLY_IF_NEWER)
+        self._add = client.register_script(ADD_ATTEMPTS)
+
+    async def apply(self, writes: Sequence[Write]) -> list[bool]:
+        """Apply each write unless something newer is there already; says which were applied."""
+        pipe = self._client.pipeline(transaction=False)
+        for write in writes:
+            fields = [part for pair in write.fields.items() for part in pair]
+            counts: list[Any] = [write.guard, write.position, write.ttl_s, len(write.drop)]
+            await self._apply([write.key], [*counts, *write.drop, *fields], client=pipe)
+        return [bool(applied) for applied in await pipe.execute()]
+
+    async def add(self, additions: Sequence[Attempts]) -> int:
+        """Add members to velocity sets and trim what no window reaches; says how many were new."""
+        pipe = self._client.pipeline(transaction=False)
+        for addition in additions:
+            pairs = [part for member, ms in addition.members.items() for part in (ms, member)]
+            head: list[Any] = [
+                addition.position,
+                addition.ttl_s,
+                addition.ttl_s * 1000,
+                int(addition.complete),
+            ]
+            await self._add([addition.key, addition.meta_key], [*head, *pairs], client=pipe)
+        return sum(await pipe.execute())
+
+    async def hashes(self, hash_keys: Sequence[str]) -> list[dict[str, str]]:
+        """The hashes under the keys; an empty one for a missing key."""
+        pipe = self._client.pipeline(transaction=False)
+        for key in hash_keys:
+            pipe.hgetall(key)
+        return cast(list[dict[str, str]], await pipe.execute())
+
+    async def complete(self, meta_keys: Iterable[str]) -> list[bool]:
+        """Which velocity sets are known to miss nothing."""
+        pipe = self._client.pipeline(transaction=False)
+        for key in meta_keys:
+            pipe.hget(key, COMPLETE)
+        return [mark is not None for mark in await pipe.execute()]
+
+    async def counts(
+        self, set_keys: Sequence[str], windows_ms: Sequence[int], now_ms: int
+    ) -> list[tuple[int, ...]]:
+        """For each set, its members in each window (now - window, now]."""
+        pipe = self._client.pipeline(transaction=False)
+        for key in set_keys:
+            for window_ms in windows_ms:
+                pipe.zcount(key, f"({now_ms - window_ms}", now_ms)
+        found: list[int] = await pipe.execute()
+        wide = len(windows_ms)
+        return [tuple(found[i : i + wide]) for i in range(0, len(found), wide)]
+
+
+def connect(url: str, timeout_ms: int) -> Redis:
+    """A client that gives up soon: its callers have another way or their own patience."""
+    timeout_s = timeout_ms / 1000
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 1),
+        "max_connections": 16,
+    }
+    return Redis.from_url(url, **options)
