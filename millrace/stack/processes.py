@@ -39,10 +39,10 @@ def end_group(file: Path) -> list[int]:
         return []
     if _start_ticks(pid) not in (None, ticks):
         return []
-    members = [p for p in psutil.pids() if p != os.getpid() and _group(p) == pid]
-    if _start_ticks(pid) == ticks and pid not in members:
-        members.append(pid)
-    return _kill(members)
+    members = {p for p in psutil.pids() if _group(p) == pid and _lives(p)} - {os.getpid()}
+    if _start_ticks(pid) == ticks:
+        members.add(pid)
+    return _kill(sorted(members))
 
 
 def end_strays(home: Path) -> list[int]:
@@ -94,10 +94,14 @@ def _lives(pid: int) -> bool:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Start time in clock ticks since boot: unlike a date it does not move with the clock."""
+    """Start time in clock ticks since boot: unlike a date it does not move with the clock.
+
+    None when there is no such process, or only what is left of it until its parent looks.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     # The command name (second field, in parentheses) may itself hold spaces.
-    return int(stat.rpartition(")")[2].split()[19])
+    state, *fields = stat.rpartition(")")[2].split()
+    return int(fields[18]) if state != "Z" else None
