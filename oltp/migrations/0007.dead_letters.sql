@@ -12,7 +12,7 @@ create table ops.dead_letters (
     message_value bytea,
     error_class text not null,
     error text not null,
-    schema_id integer,
+    schema_id bigint,
     code_version text not null,
     first_seen_at timestamptz not null,
     filed_at timestamptz not null default now(),

@@ -64,3 +64,11 @@ def database(empty_database) -> Database:
     made = empty_database()
     migrate(made.admin)
     return made
+
+
+@pytest.fixture
+def empty_migrated(empty_database) -> Database:
+    """A migrated database of one test's own."""
+    made = empty_database()
+    migrate(made.admin)
+    return made
