@@ -59,7 +59,14 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.include_router(authorizations.router(decider, stored))
     app.include_router(vectors.router(FeatureReader(client, stored)))
-    checks = Checks(settings.kafka, settings.registry, http, client, stored, decider)
+    checks = Checks(
+        servers=settings.kafka,
+        registry_url=settings.registry,
+        http=http,
+        client=client,
+        records=stored,
+        decider=decider,
+    )
     app.include_router(operations.router(checks))
     return app
 

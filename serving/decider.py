@@ -1,7 +1,7 @@
-"""The way to the decider and back: a request goes to its topic, its decision is awaited by request id.
+"""The way to the decider and back: a request goes to its topic, its decision is awaited by its id.
 
-Reads the decided topic from its end, all partitions, in no group: every gateway hears every decision
-and takes its own. Connects by itself, as often as it must; while it cannot, requests are refused.
+Reads the decided topic from its end, all partitions, in no group: every gateway hears every
+decision and takes its own. Connects by itself, as often as it must; until then requests are refused.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ class Decider:
                 await self._wire.prepare()  # so that the first request does not pay for it
             await producer.start()
             await consumer.start()
-            await self._seek_to_end(consumer)
+            answers = await producer.partitions_for(topics.AUTHORIZATION_DECIDED)
+            await self._seek_to_end(consumer, answers)
             self._request_parts = tuple(
                 await producer.partitions_for(topics.AUTHORIZATION_REQUESTED)
             )
@@ -134,13 +135,9 @@ class Decider:
             await consumer.stop()
             await producer.stop()
 
-    async def _seek_to_end(self, consumer: AIOKafkaConsumer) -> None:
+    async def _seek_to_end(self, consumer: AIOKafkaConsumer, numbers: set[int]) -> None:
         """Decisions made before we listen are nobody's here."""
-        await consumer.topics()  # asks the broker, so that the partitions are known
-        found = consumer.partitions_for_topic(topics.AUTHORIZATION_DECIDED)
-        if not found:
-            raise ConnectionError(f"there is no topic {topics.AUTHORIZATION_DECIDED}")
-        parts = [TopicPartition(topics.AUTHORIZATION_DECIDED, number) for number in sorted(found)]
+        parts = [TopicPartition(topics.AUTHORIZATION_DECIDED, number) for number in numbers]
         consumer.assign(parts)
         await consumer.seek_to_end(*parts)
 

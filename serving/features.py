@@ -1,4 +1,4 @@
-"""Feature vectors on demand: from Redis when it has all of an entity's history, else from Postgres."""
+"""Feature vectors on demand, from Redis when it has all of an entity's history, or from Postgres."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FeatureReader:
     async def _from_redis(
         self, entity: str, entity_id: UUID, as_of: datetime
     ) -> tuple[list[Attempt], str | None] | None:
-        """Members and log position of the velocity set; none when it is missing, partial or unreachable."""
+        """Members and log position of the velocity set; none unless it is there and complete."""
         pipe = self._client.pipeline(transaction=False)
         until = policy.milliseconds(as_of)
         set_key = keys.velocity(entity, str(entity_id))

@@ -31,6 +31,7 @@ class Checks:
 
     def __init__(
         self,
+        *,
         servers: str,
         registry_url: str,
         http: httpx.AsyncClient,

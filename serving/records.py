@@ -18,7 +18,8 @@ where idempotency_key = %s
 """
 
 HISTORY = """
-select authorization_id::text, amount_minor, merchant_id, merchant_country::text, decision, decided_at
+select
+    authorization_id::text, amount_minor, merchant_id, merchant_country::text, decision, decided_at
 from card.authorizations
 where {column} = %s and decided_at > %s and decided_at <= %s
 """

@@ -1,7 +1,7 @@
 """The two event types as bytes: Confluent wire format, Avro, schemas from the registry.
 
-The gateway writes one schema and reads one topic, so ids are asked for once and kept; afterwards the
-registry may be down.
+The gateway writes one schema and reads one topic, so ids are asked for once and kept; afterwards
+the registry may be down.
 """
 
 from __future__ import annotations

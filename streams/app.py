@@ -1,12 +1,15 @@
 """The worker: one Faust app with its agents, made here and nowhere else.
 
-Run it with `faust -A streams.app worker`. Delivery is at least once and every effect is safe to repeat.
-Its web server answers /health and /metrics, on the loopback address unless told otherwise.
+Run it with `faust -A streams.app worker`. Delivery is at least once and every effect is safe to
+repeat. Its web server answers /health and /metrics, on the loopback address unless told otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import faust
@@ -16,7 +19,8 @@ from aiokafka import AIOKafkaProducer
 from faust.sensors.prometheus import setup_prometheus_sensors
 from mode import Service
 
-from streams import ledger, store
+from schemas import keys, topics
+from streams import decisions, ledger, store
 from streams.authorization import agent as authorization
 from streams.authorization.facts import Facts
 from streams.batches import BatchAgent, BatchService
@@ -35,6 +39,8 @@ from streams.store import Store
 
 # Agents other than the authorizer have time: a slow Redis is not a missing one.
 PATIENT_REDIS_MS = 5000
+WARM_UP_S = 5
+NO_CARD = str(uuid.UUID(int=0))
 
 
 class Connections(Service):
@@ -52,11 +58,13 @@ class Connections(Service):
         self.lineage = Reporter(flows(Places(settings.kafka, settings.redis, settings.oltp_dsn)))
 
     async def on_start(self) -> None:
+        """Wait for Kafka; everything else may still be down."""
         await self.pool.open(wait=False)
         self.producer = await self._connected_producer()
         await asyncio.to_thread(self.lineage.started)
 
     async def on_stop(self) -> None:
+        """Close everything; the lineage run is complete."""
         if self.producer is not None:
             await self.producer.stop()
         await self.pool.close()
@@ -65,10 +73,21 @@ class Connections(Service):
         await self.http.aclose()
         await asyncio.to_thread(self.lineage.stopped)
 
+    async def warm_up(self) -> None:
+        """Pay for the first schema and the first connections now, not in somebody's deadline."""
+        try:
+            async with asyncio.timeout(WARM_UP_S):
+                await self.codec.prepare(topics.AUTHORIZATION_DECIDED, decisions.SCHEMA)
+                await Ledger(self.pool).facts([NO_CARD], [60], datetime.now(UTC))
+                await Store(self.fast_redis).hashes([keys.card_snapshot(NO_CARD)])
+        except OUTAGES as error:
+            self.log.warning("starting cold: %s", error)
+
     @property
     def started_producer(self) -> AIOKafkaProducer:
         """The producer; there is one from the start on."""
-        assert self.producer is not None, "connections are started first"
+        if self.producer is None:
+            raise RuntimeError("connections are started first")
         return self.producer
 
     async def _connected_producer(self) -> AIOKafkaProducer:
@@ -101,7 +120,9 @@ class Agents(Service):
         self.running: tuple[BatchService, ...] = ()
 
     async def on_start(self) -> None:
+        """Open the connections, then let every agent read."""
         await self.add_runtime_dependency(self.connections)
+        await self.connections.warm_up()
         self.running = tuple(self._service(agent, means) for agent, means in self._capabilities())
         for service in self.running:
             await self.add_runtime_dependency(service)
@@ -111,9 +132,9 @@ class Agents(Service):
         here = self.connections
         patient, record = Store(here.redis), Ledger(here.pool)
         facts = Facts(Store(here.fast_redis), record)
-        decisions = Decisions(here.started_producer, here.codec)
+        answers = Decisions(here.started_producer, here.codec)
         return (
-            (authorization.authorize, authorization.Means(facts, record, decisions)),
+            (authorization.authorize, authorization.Means(facts, record, answers)),
             (risk.score_risk, risk.Means(patient, record)),
             (cache.refresh, cache.Means(patient)),
         )
@@ -133,6 +154,7 @@ class Agents(Service):
 
 def create_app(settings: Settings) -> faust.App:
     """The app with all its agents; nothing is connected until it is started."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # Before anybody asks for a loop: uvloop takes a fifth of the time off every message.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     app = faust.App(

@@ -35,6 +35,8 @@ POLL_MS = 250
 FETCH_WAIT_MS = 500
 # A batch waits for what is down as long as it takes; the session heartbeat shows that we live.
 POLL_INTERVAL_MAX_MS = 24 * 3600 * 1000
+# A killed worker repeats at most this much work; a commit per batch would cost more than that.
+COMMIT_EVERY_S = 0.1
 # A stop waits this long for the batch in hand.
 STOP_WAIT_S = 10
 
@@ -117,6 +119,7 @@ class BatchService(Service):
 
     @property
     def label(self) -> str:
+        """The name in logs."""
         return f"{self.agent.name} agent"
 
     @property
@@ -170,6 +173,7 @@ class BatchService(Service):
             self.progress.news.clear()
             if self.consumer is not None:
                 await self._commit(self.consumer)
+            await self.sleep(COMMIT_EVERY_S)
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self.consumer is None:

@@ -1,8 +1,8 @@
-"""Row changes as capture sends them: a Debezium envelope becomes one Change with its place in order.
+"""Row changes as capture sends them: an envelope becomes a Change with its place in order.
 
-Changes of one key are ordered by (commit LSN, streamed, LSN), never by time or arrival: a snapshot row
-counts as of the snapshot's LSN and loses to a streamed one. Tombstones carry nothing and are passed
-over; a truncate is passed over too, for only people may empty a table of money.
+Changes of one key are ordered by (commit LSN, streamed, LSN), never by time or arrival: a snapshot
+row counts as of the snapshot's LSN and loses to a streamed one. Tombstones carry nothing and are
+passed over; a truncate is passed over too, for only people may empty a table of money.
 """
 
 from __future__ import annotations

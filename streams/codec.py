@@ -46,7 +46,7 @@ class Codec:
         self._ids: dict[str, tuple[int, Any]] = {}
 
     async def decode(self, value: bytes, record_name: str) -> dict[str, Any]:
-        """The record in `value`, which must be a `record_name`; bytes of another type are refused."""
+        """The record in `value`, which must be a `record_name`; any other type is refused."""
         schema_id, payload = split(value)
         schema = self._by_id.get(schema_id) or await self._fetch(schema_id)
         if schema["name"] != record_name:
@@ -59,7 +59,7 @@ class Codec:
 
     async def encode(self, topic: str, schema_file: Path, record: Mapping[str, Any]) -> bytes:
         """`record` as a message for `topic`, under the schema of `schema_file`."""
-        schema_id, schema = self._ids.get(topic) or await self._register(topic, schema_file)
+        schema_id, schema = self._ids.get(topic) or await self.prepare(topic, schema_file)
         out = io.BytesIO()
         out.write(HEADER.pack(MAGIC, schema_id))
         fastavro.schemaless_writer(out, schema, record)
@@ -80,8 +80,8 @@ class Codec:
         self._by_id[schema_id] = schema
         return schema
 
-    async def _register(self, topic: str, schema_file: Path) -> tuple[int, Any]:
-        """The schema's id; registering the same schema again gives the same id."""
+    async def prepare(self, topic: str, schema_file: Path) -> tuple[int, Any]:
+        """Id and schema for writing to `topic`; the same schema always gets the same id."""
         text = schema_file.read_text(encoding="utf-8")
         answer = await self._ask(
             "POST", f"/subjects/{topic}-value/versions", {"schema": text, "schemaType": "AVRO"}

@@ -1,4 +1,4 @@
-"""The decided topic: one answer for each attempt, keyed by card so that a card's answers keep order."""
+"""The decided topic: one answer for each attempt, keyed by card so that its answers keep order."""
 
 from __future__ import annotations
 

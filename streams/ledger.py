@@ -1,6 +1,6 @@
 """Postgres, the system of record: decide and hold, and the facts behind every copy.
 
-`decide_and_hold` is one statement and so one transaction; repeating it answers with what was stored.
+`decide_and_hold` is one statement and so one transaction; repeated, it answers what was stored.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Ledger:
         return await self._rows(DECIDE, (orjson.dumps(list(requests)).decode(),))
 
     async def facts(self, card_ids: Sequence[str], windows_s: Sequence[int], now: datetime) -> Rows:
-        """What the database knows about the cards, with attempts per window; unknown ones missing."""
+        """What the database knows about the cards, with attempts per window; not the unknown."""
         return await self._rows(
             FACTS, {"card_ids": list(card_ids), "windows_s": list(windows_s), "now": now}
         )
@@ -81,7 +81,7 @@ class Ledger:
 
 
 def pool(dsn: str) -> AsyncConnectionPool[AsyncConnection[dict[str, Any]]]:
-    """A closed pool; statements end after two seconds, because a late approval is worse than none."""
+    """A closed pool; statements end after two seconds: a late approval is worse than none."""
     return AsyncConnectionPool(
         dsn,
         min_size=1,

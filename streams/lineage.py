@@ -1,7 +1,7 @@
 """Lineage of the agents: each tells OpenLineage what it reads and writes, column by column.
 
-START when the worker starts and COMPLETE when it stops, one run per agent. Where events go is decided
-by the environment alone; a lineage store that is down never stops an agent.
+START when the worker starts and COMPLETE when it stops, one run per agent. Where events go is
+decided by the environment alone; a lineage store that is down never stops an agent.
 """
 
 from __future__ import annotations
@@ -62,13 +62,16 @@ class Places:
     oltp_dsn: str
 
     def topic(self, name: str) -> Dataset:
+        """A Kafka topic."""
         return Dataset(f"kafka://{self.kafka.split(',')[0]}", name)
 
     def keyspace(self, name: str) -> Dataset:
+        """A family of Redis keys."""
         url = urlsplit(self.redis)
         return Dataset(f"redis://{url.hostname}:{url.port or 6379}", name)
 
     def table(self, name: str) -> Dataset:
+        """A table of the operational database."""
         url = urlsplit(self.oltp_dsn)
         namespace = f"postgres://{url.hostname}:{url.port or 5432}"
         return Dataset(namespace, f"{url.path.lstrip('/')}.{name}")

@@ -1,8 +1,8 @@
 """Decides authorizations: requests in, one decision each in Postgres and on the decided topic.
 
-Order per card is kept. A request that arrives again gets its stored decision: its ids follow from its
-key, and the database decides a key once. A refusal is never taken on a copy: what Redis would refuse
-is read again from the database, so a stale or empty Redis costs time and nothing else.
+Order per card is kept. A request that arrives again gets its stored decision: its ids follow from
+its key, and the database decides a key once. A refusal is never taken on a copy: what Redis would
+refuse is read again from the database, so a stale or empty Redis costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ def refusal(
     request: AuthorizationRequested, verdict: Verdict, now: datetime
 ) -> AuthorizationDecided:
     """The answer to a request too malformed to store. It takes no key."""
-    assert not verdict.approved, "only what is stored can be approved"
+    if verdict.approved:
+        raise ValueError("only what is stored can be approved")
     return answer(
         request,
         verdict,

@@ -1,8 +1,8 @@
 """The facts a decision needs, from Redis when it has them, from Postgres when it does not.
 
-Redis is asked in pipelines, a few round trips for the whole batch. A card of which anything is missing
-is read from the database, and its copies are put back. While Redis does not answer it is left alone
-for a moment, so that an outage costs each batch one database read and no waiting.
+Redis is asked in pipelines, a few round trips for the whole batch. A card of which anything is
+missing is read from the database, and its copies are put back. While Redis does not answer it is
+left alone for a moment, so that an outage costs each batch one database read and no waiting.
 """
 
 from __future__ import annotations

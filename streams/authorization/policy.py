@@ -1,7 +1,7 @@
 """The authorization rules: a table in order, the first failing one gives the reason. Pure.
 
-Amounts are minor units of the request's currency. What must hold exactly under concurrency (available
-credit, daily limits) is judged again by the database; nothing approved here is final.
+Amounts are minor units of the request's currency. What must hold exactly under concurrency
+(available credit, daily limits) is judged again by the database; nothing approved here is final.
 """
 
 from __future__ import annotations
@@ -122,14 +122,17 @@ class Verdict:
 
     @property
     def approved(self) -> bool:
+        """True when no rule failed."""
         return self.reason is Reason.APPROVED
 
     @property
     def decision(self) -> Decision:
+        """The answer's code."""
         return Decision.APPROVED if self.approved else Decision.DECLINED
 
     @property
     def response_code(self) -> str:
+        """ISO 8583 data element 39."""
         return RESPONSE_CODE[self.reason]
 
     @property
@@ -155,6 +158,7 @@ def derived_id(kind: str, idempotency_key: str) -> str:
 
 
 def well_formed(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """Every field has its form, and the request is not from the future."""
     if any(not p.fullmatch(getattr(request, name)) for name, p in PATTERNS.items()):
         return Reason.FORMAT_ERROR
     if request.requested_at > now + CLOCK_SKEW:
@@ -163,19 +167,23 @@ def well_formed(request: AuthorizationRequested, facts: CardFacts, now: datetime
 
 
 def amount_is_valid(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """Neither negative nor absurd; refunds have their own kind."""
     is_valid = 0 <= request.amount_minor <= LARGEST_AMOUNT_MINOR
     return None if is_valid else Reason.INVALID_AMOUNT
 
 
 def in_time(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """The caller still waits."""
     return Reason.DEADLINE_EXCEEDED if now > request.deadline_at else None
 
 
 def card_is_known(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """There is such a card."""
     return Reason.UNKNOWN_CARD if facts.card is None else None
 
 
 def card_is_active(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """Lost and stolen have reasons of their own."""
     if facts.card is None or facts.card.status == CardStatus.ACTIVE:
         return None
     by_status: dict[str, Reason] = {
@@ -186,11 +194,13 @@ def card_is_active(request: AuthorizationRequested, facts: CardFacts, now: datet
 
 
 def card_is_not_expired(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """The last day counts, in UTC."""
     has_expired = facts.card is not None and now.date() > facts.card.expires_on
     return Reason.CARD_EXPIRED if has_expired else None
 
 
 def account_is_active(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """The card draws on an account in use."""
     if facts.card is None:
         return None
     is_active = facts.account is not None and facts.account.status == AccountStatus.ACTIVE
@@ -198,6 +208,7 @@ def account_is_active(request: AuthorizationRequested, facts: CardFacts, now: da
 
 
 def customer_is_active(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """The account's owner may use products."""
     if facts.card is None:
         return None
     is_active = facts.customer is not None and facts.customer.status == CustomerStatus.ACTIVE
@@ -221,12 +232,14 @@ def kyc_is_valid(request: AuthorizationRequested, facts: CardFacts, now: datetim
 def currency_is_the_accounts(
     request: AuthorizationRequested, facts: CardFacts, now: datetime
 ) -> Hit:
+    """No conversion: a known currency, and the account's own."""
     is_ours = facts.account is None or request.currency == facts.account.currency
     is_known = request.currency in EXPONENT
     return None if is_known and is_ours else Reason.CURRENCY_NOT_SUPPORTED
 
 
 def merchant_is_allowed(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """Neither embargoed nor closed to the product."""
     is_junior = facts.card is not None and facts.card.product == CardProduct.JUNIOR
     is_refused = request.merchant_country in EMBARGOED_COUNTRIES or (
         is_junior and request.mcc in JUNIOR_REFUSED_MCCS
@@ -235,6 +248,7 @@ def merchant_is_allowed(request: AuthorizationRequested, facts: CardFacts, now: 
 
 
 def within_velocity(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+    """Fewer attempts in each window than its limit."""
     is_beyond = any(count >= VELOCITY_LIMITS[name] for name, count in facts.attempts)
     return Reason.VELOCITY_EXCEEDED if is_beyond else None
 
@@ -242,6 +256,7 @@ def within_velocity(request: AuthorizationRequested, facts: CardFacts, now: date
 def within_available_credit(
     request: AuthorizationRequested, facts: CardFacts, now: datetime
 ) -> Hit:
+    """Zero verifies the account and takes nothing."""
     is_beyond = (
         facts.account is not None
         and request.amount_minor > 0

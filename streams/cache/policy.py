@@ -1,7 +1,7 @@
 """Which hashes a change of a customer, KYC record, account or card becomes. Pure.
 
-Snapshots hold only what a decision needs: no name, address or birth date. Values are text: dates and
-times in ISO form, amounts as digits.
+Snapshots hold only what a decision needs: no name, address or birth date. Values are text: dates
+and times in ISO form, amounts as digits.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def edits(entity: str, before: Row | None, after: Row | None) -> tuple[Edit, ...
         return _kyc(before, after)
     snapshot = SNAPSHOTS[entity]
     row = after if after is not None else before
-    assert row is not None, "a change has a row"
+    if row is None:
+        raise ValueError("a change has a row")
     key = snapshot.key(str(row[snapshot.id_column]))
     fields = {} if after is None else _texts(entity, after, snapshot.columns)
     return (Edit(key, POSITION, fields, tuple(c for c in snapshot.columns if c not in fields)),)

@@ -1,7 +1,7 @@
 """Files dead letters: every message of the .dlq topics becomes one row of ops.dead_letters.
 
-Filing again changes nothing, so a repeated delivery is safe. The body never raises: while Postgres is
-down it waits, and what Postgres cannot take is logged with its place and stays in its topic.
+Filing again changes nothing, so a repeated delivery is safe. The body never raises: while Postgres
+is down it waits, and what Postgres cannot take is logged with its place and stays in its topic.
 """
 
 from __future__ import annotations

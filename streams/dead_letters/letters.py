@@ -1,7 +1,7 @@
-"""Sends a message that cannot be read to its topic's dead letters: bytes as they were, why, where.
+"""Sends a message that cannot be read to its topic's dead letters: its bytes, why, where it was.
 
-Delivery is awaited: when `send` returns, the broker has the letter, and only then may the original's
-offset be committed.
+Delivery is awaited: when `send` returns, the broker has the letter, and only then may the
+original's offset be committed.
 """
 
 from __future__ import annotations

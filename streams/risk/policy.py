@@ -1,7 +1,7 @@
 """Velocity features: what an authorization adds to a set, and a set's vector at a moment. Pure.
 
-A window is left-open and right-closed, (t - window, t], in whole milliseconds of the decision's time.
-The vector depends on the members alone, so a replay, in any order, gives the same numbers.
+A window is left-open and right-closed, (t - window, t], in whole milliseconds of the decision's
+time. The vector depends on the members alone, so a replay, in any order, gives the same numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from schemas import features
 from schemas.features import Feature, Operation
 
-# A decision said to be made this long after its row was written is wrong, and would empty the windows.
+# A decision made this long after its row was written is wrong, and would empty the windows.
 FUTURE_MS = 5 * 60 * 1000
 ID_COLUMN = {features.CARD: "card_id", features.ACCOUNT: "account_id"}
 
