@@ -28,6 +28,11 @@ def running(*parts: str) -> Stack:
     return found
 
 
+def operational_dsn() -> str:
+    """Where the operational database is, for tools that read and write it as the application."""
+    return os.environ.get("MILLRACE_OLTP_DSN") or running("postgres").env["MILLRACE_OLTP_DSN"]
+
+
 def load_environment() -> None:
     """Make the stack's variables this process's own; those that are set already win."""
     file = Layout(_settings().home.resolve()).env_file
