@@ -25,14 +25,14 @@ FIRST = ("demo", "up", "down", "status", "logs", "doctor")
 class Commands(TyperGroup):
     """Finds commands by file name."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Every command, in the order of the help."""
         # A command named like a Python keyword lives in a file with a trailing underscore.
         modules = pkgutil.iter_modules(commands.__path__)
         words = [module.name.rstrip("_").replace("_", "-") for module in modules]
         return sorted(words, key=lambda w: (FIRST.index(w) if w in FIRST else len(FIRST), w))
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, imported now."""
         if cmd_name not in self.list_commands(ctx):
             return None
