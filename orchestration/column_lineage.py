@@ -6,6 +6,7 @@ Pure. An edge is (dataset, column); a mapping goes from an output column to the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import sqlglot
 from sqlglot import exp
@@ -15,13 +16,14 @@ from sqlglot.lineage import lineage as trace
 
 from schemas.contract import Contract
 
+T = TypeVar("T")
 # "schema.table" -> its columns in order
 Tables = Mapping[str, Iterable[str]]
 # output column -> ("schema.table", column), ordered
 Sources = dict[str, tuple[tuple[str, str], ...]]
 
 
-def declared(contract: Contract, source: str) -> Sources:
+def declared(contract: Contract, source: T) -> dict[str, tuple[tuple[T, str], ...]]:
     """Every contract column comes from the column of the same name in `source`."""
     return {column.name: ((source, column.name),) for column in contract.columns}
 

@@ -131,7 +131,15 @@ class Emitter:
             raise
         self._send(self._event(step, RunState.COMPLETE))
 
-    def _event(self, step: Step, state: RunState, error: str | None = None) -> RunEvent:
+    def past(self, step: Step, started_at: datetime, ended_at: datetime, error: str | None) -> None:
+        """Tell of a step that somebody else ran, with its own times."""
+        state = RunState.COMPLETE if error is None else RunState.FAIL
+        self._send(self._event(step, RunState.START, at=started_at))
+        self._send(self._event(step, state, error, at=ended_at))
+
+    def _event(
+        self, step: Step, state: RunState, error: str | None = None, at: datetime | None = None
+    ) -> RunEvent:
         parent = parent_run.ParentRunFacet(
             run=parent_run.Run(self._run.runId),
             job=parent_run.Job(NAMESPACE, self._job.name),
@@ -142,7 +150,7 @@ class Emitter:
         if step.sql:
             job_facets["sql"] = sql_job.SQLJobFacet(query=step.sql, dialect="postgres")
         return RunEvent(
-            eventTime=_now(),
+            eventTime=at.isoformat() if at else _now(),
             run=Run(step.run_id, run_facets),
             job=Job(NAMESPACE, step.job, job_facets),
             eventType=state,

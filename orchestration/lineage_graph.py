@@ -64,11 +64,17 @@ class Graph:
             return Origin(dataset, column, job)
         sources: Iterable[Point]
         if column is None:
-            sources = ((source, None) for source in self.inputs.get(dataset, ()))
+            sources = ((source, None) for source in self._made_of(dataset))
         else:
             sources = self.columns.get(dataset, {}).get(column, ())
         deeper = passed | {point}
         return Origin(dataset, column, job, tuple(self._walk(s, deeper) for s in sources))
+
+    def _made_of(self, dataset: Dataset) -> Iterable[Dataset]:
+        """What its columns come from; a job with many tables has more inputs than each needs."""
+        columns = self.columns.get(dataset, {}).values()
+        by_column = dict.fromkeys(source for edges in columns for source, _ in edges)
+        return by_column or self.inputs.get(dataset, ())
 
     def _find(self, name: str) -> Point:
         by_name = _short_names(self.known)

@@ -12,7 +12,10 @@ from collections.abc import Iterable, Mapping
 # "topic:partition" -> the offset after the last message
 Offsets = dict[str, int]
 
-OFFSETS_TAG = "millrace/offsets"
+ATTEMPTED_TAG = "millrace/attempted_offsets"
+COMPLETE_TAG = "millrace/complete_offsets"
+# Marks the runs that brought everything they had seen to gold.
+COMPLETE = {"millrace/complete": "true"}
 RETRY_AFTER_S = (0, 10, 30, 60, 120, 300)
 
 

@@ -1,6 +1,8 @@
 """Settings of the orchestration: where the databases, Kafka and the lake are."""
 
+import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,7 +27,22 @@ class Settings(BaseSettings):
         description="Silver is published and gold built here",
     )
     kafka: str = Field(default="127.0.0.1:9092", description="Bootstrap servers of the CDC topics")
+    registry: str = Field(
+        default="http://127.0.0.1:8080/apis/ccompat/v7", description="Writer schemas of the changes"
+    )
     redis: str = Field(
         default="redis://127.0.0.1:6379/0", description="Where the streams' state is"
     )
     lake: Path = Field(default=Path(".millrace/lake"), description="Bronze, silver and quarantine")
+
+
+def give_to_dbt(settings: Settings) -> None:
+    """dbt's profile reads its connection from five variables; they follow from the one DSN."""
+    address = urlsplit(settings.warehouse_dsn)
+    os.environ.update(
+        MILLRACE_WAREHOUSE_HOST=address.hostname or "127.0.0.1",
+        MILLRACE_WAREHOUSE_PORT=str(address.port or 5432),
+        MILLRACE_WAREHOUSE_USER=unquote(address.username or "warehouse_rw"),
+        MILLRACE_WAREHOUSE_PASSWORD=unquote(address.password or ""),
+        MILLRACE_WAREHOUSE_DATABASE=address.path.lstrip("/"),
+    )

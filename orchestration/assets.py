@@ -1,0 +1,233 @@
+"""The tables of a tick as assets: cut, bronze, silver and warehouse, by loops over the contracts.
+
+Every step may be repeated: a cut is new each time, bronze adds nothing twice, silver and publish
+carry watermarks. A critical check holds back the publish of its own table; all others go on.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from orchestration import columns, control, news, quality, sources
+from orchestration.column_lineage import declared
+from orchestration.datasets import Dataset
+from orchestration.resources import Tick
+from orchestration.settings import Settings
+from schemas import contract as contracts_of
+from schemas import topics
+from schemas.contract import Contract
+
+CUT = dg.AssetKey(["control", "cuts"])
+CAPTURE_TIMEOUT_S = 120
+NEEDS = {"tick"}
+
+
+def key(layer: str, contract: Contract) -> dg.AssetKey:
+    """The asset of an entity in a layer."""
+    return dg.AssetKey([layer, contract.entity])
+
+
+def cut_asset(settings: Settings) -> dg.AssetsDefinition:
+    """The moment this tick speaks of; waits until everything before it is in Kafka."""
+
+    @dg.asset(
+        key=CUT,
+        group_name="control",
+        kinds={"postgres"},
+        required_resource_keys=NEEDS,
+        description="One REPEATABLE READ snapshot of the operational database, with its totals.",
+    )
+    def cut(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        from pipelines import cut as cuts
+
+        tick: Tick = context.resources.tick
+        tick.warm_up()
+        # Read before the cut: what is in Kafka now was committed before it and so belongs to it.
+        offsets = news.end_offsets(settings.kafka, topics.captured())
+        context.instance.add_run_tags(tick.run_id, {news.ATTEMPTED_TAG: news.to_tag(offsets)})
+        taken = cuts.take(settings.oltp_admin_dsn)
+        cut_id = control.record_cut(settings.warehouse_dsn, taken)
+        waited_s = cuts.wait_for_capture(settings.oltp_admin_dsn, taken, CAPTURE_TIMEOUT_S)
+        tick.begin(taken, cut_id, offsets)
+        return dg.MaterializeResult(
+            metadata={
+                "cut_id": cut_id,
+                "lsn": f"{taken.lsn >> 32:X}/{taken.lsn & 0xFFFFFFFF:X}",
+                "taken_at": dg.MetadataValue.timestamp(taken.taken_at),
+                "waited_for_capture_s": round(waited_s, 2),
+                "rows": dg.MetadataValue.json({e: t["rows"] for e, t in taken.totals.items()}),
+            }
+        )
+
+    return cut
+
+
+def bronze_assets(settings: Settings, contracts: tuple[Contract, ...]) -> dg.AssetsDefinition:
+    """Bronze is one query over all topics and one table, partitioned by entity."""
+
+    @dg.multi_asset(
+        name="bronze",
+        specs=[
+            dg.AssetSpec(
+                key("bronze", c),
+                deps=[CUT, sources.topic_key(c.topic)],
+                group_name="bronze",
+                kinds={"spark", "delta"},
+                description=f"Every captured change of {c.source} as it arrived. Append-only.",
+                metadata={
+                    "dagster/column_schema": columns.bronze(),
+                    "dagster/uri": str(settings.lake.absolute() / "bronze"),
+                },
+            )
+            for c in contracts
+        ],
+        required_resource_keys=NEEDS,
+    )
+    def bronze(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        from pipelines.bronze import ingest
+
+        tick: Tick = context.resources.tick
+        with tick.lineage.step("bronze", [tick.where.topic(c) for c in contracts]) as step:
+            result = ingest(tick.spark, settings.lake, settings.kafka)
+            for c in contracts:
+                source = tick.where.topic(c)
+                step.writes(tick.where.bronze(c), declared(c, source), result.rows.get(c.entity, 0))
+        for c in contracts:
+            yield dg.MaterializeResult(
+                asset_key=key("bronze", c),
+                metadata={
+                    "rows_added": result.rows.get(c.entity, 0),
+                    "batch_id": result.last_batch_id,
+                    "dagster/column_lineage": columns.lineage(c, sources.topic_key(c.topic)),
+                },
+            )
+
+    return bronze
+
+
+def silver_asset(settings: Settings, contract: Contract) -> dg.AssetsDefinition:
+    """The last state of every key, and its rules judged on the rows that changed."""
+    own = key("silver", contract)
+
+    @dg.asset(
+        key=own,
+        deps=[CUT, key("bronze", contract)],
+        group_name="silver",
+        kinds={"spark", "delta"},
+        description=f"{contract.description} Grain: {contract.grain}.",
+        metadata={
+            "dagster/column_schema": columns.schema(contract),
+            "dagster/uri": str(settings.lake.absolute() / "silver" / contract.entity / "current"),
+        },
+        tags={"owner": contract.owner},
+        required_resource_keys=NEEDS,
+        check_specs=quality.specs(contract, own),
+    )
+    def silver(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        tick: Tick = context.resources.tick
+        where = tick.where
+        with tick.lineage.step(f"silver.{contract.entity}", [where.bronze(contract)]) as step:
+            built = tick.silver(contract, _together(context))
+            did = built.result
+            sources_of = declared(contract, where.bronze(contract))
+            step.writes(where.silver(contract), sources_of, did.changed, _types(contract))
+            step.writes(where.quarantine(contract), None, did.quarantined)
+        verdict = quality.judged(tick, contract, built.increment)
+        yield dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": built.totals["rows"],
+                "rows_in": did.rows_in,
+                "changed": did.changed,
+                "deleted": did.deleted,
+                "quarantined": did.quarantined,
+                "waiting_for_next_cut": did.waiting,
+                "complete_through": dg.MetadataValue.timestamp(tick.cut.taken_at),
+                "dagster/column_lineage": columns.lineage(contract, key("bronze", contract)),
+            }
+        )
+        yield from quality.results(contract, own, verdict)
+
+    return silver
+
+
+def warehouse_asset(settings: Settings, contract: Contract) -> dg.AssetsDefinition:
+    """Silver's current table in Postgres, changed rows only; held back when a check is critical."""
+    own = key("warehouse", contract)
+
+    @dg.asset(
+        key=own,
+        deps=[key("silver", contract)],
+        group_name="warehouse",
+        kinds={"postgres"},
+        description=f"{contract.description} Published current state, deleted rows marked.",
+        metadata={
+            "dagster/column_schema": columns.schema(contract),
+            "dagster/table_name": f"warehouse.silver.{contract.entity}",
+        },
+        tags={"owner": contract.owner},
+        required_resource_keys=NEEDS,
+        check_specs=[
+            dg.AssetCheckSpec(
+                quality.PUBLISHED,
+                asset=own,
+                description="The table was not held back by a critical check of this tick.",
+            )
+        ],
+    )
+    def warehouse(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        from pipelines import publish
+
+        tick: Tick = context.resources.tick
+        where = tick.where
+        increment = tick.increment(contract)
+        verdict = quality.judged(tick, contract, increment)
+        held_by = [outcome.name for outcome in verdict.outcomes if outcome.blocks]
+        with tick.lineage.step(f"publish.{contract.entity}", [where.silver(contract)]) as step:
+            written = 0
+            if increment.rows is not None and not held_by:
+                written = publish.publish(
+                    settings.warehouse_dsn, contract, increment.rows, increment.tick
+                )
+            sources_of = _published(contract, where.silver(contract))
+            step.writes(where.published(contract), sources_of, written)
+        yield dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": control.published_rows(settings.warehouse_dsn, contract),
+                "rows_written": written,
+                "held_back_by": ", ".join(held_by) or "nothing",
+                "complete_through": dg.MetadataValue.timestamp(tick.cut.taken_at),
+                "dagster/column_lineage": columns.lineage(contract, key("silver", contract)),
+            }
+        )
+        yield dg.AssetCheckResult(
+            check_name=quality.PUBLISHED,
+            passed=not held_by,
+            description=f"held back by {', '.join(held_by)}" if held_by else None,
+        )
+
+    return warehouse
+
+
+OF_AN_ENTITY = (silver_asset, warehouse_asset)
+
+
+def _together(context: dg.AssetExecutionContext) -> list[Contract]:
+    """The entities whose silver this run builds: all, or those that were chosen by hand."""
+    chosen = context.run.asset_selection
+    every = contracts_of.load_all()
+    return [c for c in every if chosen is None or key("silver", c) in chosen]
+
+
+def _types(contract: Contract) -> dict[str, str]:
+    return {column.name: column.type for column in contract.columns}
+
+
+def _published(contract: Contract, source: Dataset) -> dict[str, tuple[tuple[Dataset, str], ...]]:
+    """Personal data stays in the lake, so it has no way into the warehouse."""
+    public = {c.name for c in contract.columns if c.classification == "internal"}
+    return {name: edges for name, edges in declared(contract, source).items() if name in public}

@@ -1,0 +1,46 @@
+"""The composition root of the orchestration: every asset, check, job and sensor there is."""
+
+import dagster as dg
+
+from orchestration import assets, closing, mart_build, sensors, sources
+from orchestration.resources import tick_resource
+from orchestration.settings import Settings
+from schemas import contract
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """The graph over the contracts, at the addresses of the settings."""
+    contracts = contract.load_all()
+    refresh = dg.define_asset_job(
+        "refresh",
+        selection=dg.AssetSelection.all(),
+        description="One tick: cut, bronze, silver, checks, publish, gold, tie-out.",
+        # One Spark session in one process; a process a step would start one each.
+        executor_def=dg.in_process_executor,
+        # A failed tick is repeated by the sensor, from its start: a step needs its own cut.
+        tags={"dagster/max_retries": "0"},
+    )
+    return dg.Definitions(
+        assets=[
+            *sources.external_assets(contracts),
+            *sources.observed_streams(settings),
+            assets.cut_asset(settings),
+            assets.bronze_assets(settings, contracts),
+            *(make(settings, c) for c in contracts for make in assets.OF_AN_ENTITY),
+            mart_build.mart_assets(settings),
+            closing.tie_out_asset(settings, contracts),
+            closing.lineage_asset(settings),
+        ],
+        jobs=[refresh],
+        sensors=[
+            sensors.kafka_news(settings, refresh),
+            sensors.orphaned_runs(settings),
+            sensors.stream_lag(settings),
+        ],
+        resources={"tick": tick_resource(settings)},
+        # Also for what is launched by hand from the graph.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build(Settings())

@@ -1,0 +1,88 @@
+"""A suite's verdict on the rows about to be published: as asset checks, lineage and a gate."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from expectations import catalog
+from expectations.results import Outcome, SuiteResult
+from orchestration.lineage import Assertion
+from orchestration.resources import Tick
+from orchestration.silver_builds import Increment
+from schemas.contract import Contract
+
+# The check on a warehouse table that says whether this tick was published.
+PUBLISHED = "is_published"
+SEVERITY = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
+
+
+def check_name(rule: str) -> str:
+    """A rule's name as Dagster allows it: `payment_id.required` is `payment_id_required`."""
+    return rule.replace(".", "_")
+
+
+def specs(contract: Contract, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """One check a rule. The gate is ours: a failed one holds back its own table and no other."""
+    return [
+        dg.AssetCheckSpec(
+            check_name(rule.name),
+            asset=asset,
+            description=rule.why or (f"{rule.expect} when {rule.when}" if rule.expect else None),
+            metadata={"severity": rule.severity, "rule": rule.name},
+        )
+        for rule in catalog.rules(contract)
+    ]
+
+
+def judged(tick: Tick, contract: Contract, increment: Increment) -> SuiteResult:
+    """The suite's verdict on the increment; asked twice in a run, it is worked out once."""
+    if contract.entity not in tick.verdicts:
+        tick.verdicts[contract.entity] = _judge(tick, contract, increment)
+    return tick.verdicts[contract.entity]
+
+
+def results(
+    contract: Contract, asset: dg.AssetKey, verdict: SuiteResult
+) -> Iterator[dg.AssetCheckResult]:
+    """One result a rule. Without rows to judge, or without the column, a rule has not failed."""
+    outcomes = {outcome.name: outcome for outcome in verdict.outcomes}
+    for rule in catalog.rules(contract):
+        outcome = outcomes.get(rule.name)
+        yield dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=check_name(rule.name),
+            passed=outcome is None or outcome.success,
+            severity=SEVERITY[rule.severity],
+            metadata=_facts(outcome),
+        )
+
+
+def _judge(tick: Tick, contract: Contract, increment: Increment) -> SuiteResult:
+    from expectations.run import check
+
+    if increment.rows is None:
+        return SuiteResult(f"silver.{contract.entity}", contract.entity, 0, (), datetime.now(UTC))
+    silver = tick.where.silver(contract)
+    with tick.lineage.step(f"check.{contract.entity}", [silver], "GREAT_EXPECTATIONS") as step:
+        verdict = check(contract.entity, increment.rows)
+        step.checked(
+            silver,
+            [Assertion(o.name, o.success, o.severity, o.column) for o in verdict.outcomes],
+        )
+    return verdict
+
+
+def _facts(outcome: Outcome | None) -> dict[str, dg.MetadataValue]:
+    if outcome is None:
+        return {"evaluated_rows": dg.MetadataValue.int(0)}
+    facts: dict[str, dg.MetadataValue] = {
+        "evaluated_rows": dg.MetadataValue.int(outcome.evaluated),
+        "unexpected_rows": dg.MetadataValue.int(outcome.unexpected),
+    }
+    if outcome.sample:
+        rows = [{k: str(v) for k, v in row.items()} for row in outcome.sample]
+        facts["broken_rows"] = dg.MetadataValue.json(rows)
+    if outcome.error:
+        facts["error"] = dg.MetadataValue.text(outcome.error)
+    return facts

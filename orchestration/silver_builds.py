@@ -1,0 +1,85 @@
+"""The silver builds of one run, some at a time: one plans while another computes.
+
+Each build also reads what has to be published and adds up the table, so that the steps after it
+wait for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from orchestration.settings import Settings
+from pipelines.visibility import Cut
+from schemas.contract import Contract
+
+# Spark's jobs are short here; more threads than this gain little on two cores.
+WORKERS = 3
+
+
+@dataclass(frozen=True)
+class Increment:
+    """Rows that silver has and the warehouse has not; None when there are none."""
+
+    rows: Any
+    tick: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """One entity after its build: what the build did, and how it stands."""
+
+    result: Any
+    totals: dict[str, Any]
+    increment: Increment
+
+
+class SilverBuilds:
+    """Builds of one run; every entity is built once."""
+
+    def __init__(self, settings: Settings, spark: Any, cut: Cut) -> None:
+        from pipelines.registry import WriterSchemas
+
+        self._settings, self._spark, self._cut = settings, spark, cut
+        self._writer_schemas = WriterSchemas(settings.registry)
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="silver")
+        self._builds: dict[str, Future[Built]] = {}
+
+    def of(self, contract: Contract, together: Iterable[Contract]) -> Built:
+        """The entity's build; those of `together` are started if they have not been."""
+        for each in (contract, *together):
+            if each.entity not in self._builds:
+                self._builds[each.entity] = self._pool.submit(self._build, each)
+        return self._builds[contract.entity].result()
+
+    def has(self, contract: Contract) -> bool:
+        """Whether this run builds the entity."""
+        return contract.entity in self._builds
+
+    def close(self) -> None:
+        """Wait for builds that run and forget those that have not begun."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _build(self, contract: Contract) -> Built:
+        from pipelines import refresh, totals
+
+        lake = self._settings.lake
+        result = refresh.build_silver(self._spark, lake, contract, self._cut, self._writer_schemas)
+        return Built(
+            result,
+            totals.silver_totals(self._spark, lake, contract),
+            read_increment(self._settings, self._spark, contract),
+        )
+
+
+def read_increment(settings: Settings, spark: Any, contract: Contract) -> Increment:
+    """What is to be published; no Spark job when the warehouse has it all."""
+    from pipelines import publish, refresh
+
+    since = publish.watermark(settings.warehouse_dsn, contract)
+    tick = refresh.last_tick(spark, settings.lake, contract)
+    if tick == since:
+        return Increment(None, tick)
+    return Increment(publish.increment(spark, settings.lake, contract, since), tick)
