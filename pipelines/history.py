@@ -1,0 +1,83 @@
+"""States of each key over time, pure: order, fill, half-open intervals, the last state.
+
+The result depends only on the set of changes, not on their arrival: duplicates count once, and a
+late older change moves the intervals around it. Time never runs backwards inside a key.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
+from pyspark.sql import functions as F
+
+from pipelines.cdc import ORDER, TECHNICAL
+from schemas.contract import Contract
+
+VALIDITY = ("_valid_from", "_valid_to", "_is_current")
+
+
+def columns(contract: Contract) -> list[str]:
+    """The columns of an entity's history."""
+    return [*(c.name for c in contract.columns), *TECHNICAL, "_unchanged", *VALIDITY]
+
+
+def states(
+    changes: DataFrame, known: DataFrame | None, contract: Contract, fill: bool
+) -> DataFrame:
+    """Every state of the touched keys: `changes` put among the `known` history rows of their keys.
+
+    `_is_new` marks what history does not have like this yet. `fill` carries the previous value into
+    columns that a change did not carry (deletes, values stored out of line); needed only when there
+    are such.
+    """
+    plain = [*(c.name for c in contract.columns), *TECHNICAL, "_unchanged"]
+    rows = changes.select(
+        *plain,
+        F.lit(None).cast("timestamp").alias("_old_from"),
+        F.lit(None).cast("timestamp").alias("_old_to"),
+        F.lit(True).alias("_arrived"),
+    )
+    if known is not None:
+        rows = rows.unionByName(
+            known.select(
+                *plain,
+                F.col("_valid_from").alias("_old_from"),
+                F.col("_valid_to").alias("_old_to"),
+                F.lit(False).alias("_arrived"),
+            )
+        )
+    key = Window.partitionBy(*contract.key)
+    # The same change twice is the same state: the first record of it stands for all.
+    ordered = key.orderBy(*ORDER, "_arrived", "_offset", "_partition")
+    rows = (
+        rows.withColumn("_before", F.lag(F.struct("_streamed", "_lsn")).over(ordered))
+        .where("_before is null or _before <> struct(_streamed, _lsn)")
+        .drop("_before")
+    )
+    order = key.orderBy(*ORDER)
+    so_far = order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    if fill:
+        rows = rows.select(
+            *(
+                _filled(name, so_far) if name not in contract.key else F.col(name)
+                for name in (c.name for c in contract.columns)
+            ),
+            *(name for name in rows.columns if name.startswith("_")),
+        )
+    dated = rows.withColumn("_valid_from", F.max("_changed_at").over(so_far))
+    bounded = dated.withColumn("_valid_to", F.lead("_valid_from").over(order)).withColumn(
+        "_is_current", F.lead(F.lit(1)).over(order).isNull()
+    )
+    moved = "not (_old_from <=> _valid_from and _old_to <=> _valid_to) or size(_unchanged) > 0"
+    return bounded.withColumn("_is_new", F.expr(f"_arrived or {moved}"))
+
+
+def last_states(all_states: DataFrame, contract: Contract, tick: int) -> DataFrame:
+    """The last state of each key, deleted ones included: the rows of the current table."""
+    names = [*(c.name for c in contract.columns), *TECHNICAL]
+    return all_states.where("_is_current").select(*names, F.lit(tick).cast("bigint").alias("_tick"))
+
+
+def _filled(name: str, so_far: WindowSpec) -> Column:
+    # In a struct, so that a carried null is told from a column that was not carried.
+    carried = F.when(~F.array_contains("_unchanged", F.lit(name)), F.struct(F.col(name)))
+    return F.last(carried, ignorenulls=True).over(so_far).getField(name).alias(name)

@@ -1,0 +1,37 @@
+"""Where each table of the lake is. The only place with a folder's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schemas.contract import Contract
+
+
+def bronze(lake: Path) -> Path:
+    """Every captured change as it arrived, partitioned by entity."""
+    return lake / "bronze"
+
+
+def bronze_checkpoint(lake: Path) -> Path:
+    """How far bronze has read each Kafka partition."""
+    return lake / "checkpoints" / "bronze"
+
+
+def silver(lake: Path, contract: Contract) -> Path:
+    """The folder of an entity's silver tables; also what its writer locks."""
+    return lake / "silver" / contract.entity
+
+
+def current(lake: Path, contract: Contract) -> Path:
+    """The last state of every key, deleted ones included."""
+    return silver(lake, contract) / "current"
+
+
+def history(lake: Path, contract: Contract) -> Path:
+    """Every state of every key, with the time it was true."""
+    return silver(lake, contract) / "history"
+
+
+def quarantine(lake: Path) -> Path:
+    """Changes that broke their contract, with bytes and reasons, partitioned by entity."""
+    return lake / "quarantine"
