@@ -1,6 +1,7 @@
 -- Originated = repaid + outstanding: what the paid instalments repaid and what the servicer still
 -- counts as outstanding give the disbursed principal. Partly paid instalments repay interest first.
--- Told, not fatal: a servicer may follow another order.
+-- Told, not fatal: a servicer may follow another order. Of a credit that is not followed to its end
+-- the status alone says that it was repaid.
 {{ config(severity='warn') }}
 
 with credits as (select * from {{ ref('stg_silver__active_credits') }}),
@@ -27,5 +28,8 @@ from credits
 inner join repaid on credits.credit_id = repaid.credit_id
 where
     credits.principal_minor <> repaid.scheduled_principal_minor
-    or credits.principal_minor
-    <> repaid.repaid_principal_minor + credits.outstanding_principal_minor
+    or (
+        credits.principal_minor
+        <> repaid.repaid_principal_minor + credits.outstanding_principal_minor
+        and not (credits.credit_status = 'PAID_OFF' and credits.observed_through is not null)
+    )

@@ -7,6 +7,8 @@ dated as (
     select
         payments.*,
         credits.customer_id,
+        -- A credit that ended well owes nothing, even where its last payments were not observed.
+        coalesce(credits.credit_status = 'PAID_OFF', false) as is_paid_off,
         -- least() passes over null: a credit followed live is known up to the day asked for.
         least({{ as_of() }}, credits.observed_through) as known_through
     from payments
@@ -46,6 +48,8 @@ select
     due_amount_minor,
     received_amount_minor,
     known_through,
-    greatest(0, least(due_amount_minor, due_so_far_minor - received_in_all_minor))::bigint
-        as unpaid_amount_minor
+    case
+        when is_paid_off then 0
+        else greatest(0, least(due_amount_minor, due_so_far_minor - received_in_all_minor))
+    end::bigint as unpaid_amount_minor
 from running

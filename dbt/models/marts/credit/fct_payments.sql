@@ -17,7 +17,7 @@ select
     payments.payment_status,
     payments.paid_at,
     case
-        when allocated.unpaid_amount_minor > 0
+        when allocated.unpaid_amount_minor > {{ var('dpd_tolerance_minor') }}
             then greatest(0, allocated.known_through - payments.due_date)
         else 0
     end as days_past_due,

@@ -3,7 +3,8 @@ with credits as (select * from {{ ref('stg_silver__active_credits') }}),
 payments as (select * from {{ ref('int_payments_allocated') }}),
 
 overdue as (
-    select * from payments where unpaid_amount_minor > 0 and due_date < known_through
+    select * from payments
+    where unpaid_amount_minor > {{ var('dpd_tolerance_minor') }} and due_date < known_through
 ),
 
 oldest_unpaid as (
