@@ -61,6 +61,7 @@ class AuthorizationDecided:
 
 
 def request_hash(
+    *,
     card_id: str,
     amount_minor: int,
     currency: str,

@@ -37,6 +37,11 @@ def dead_letter(topic: str) -> str:
     return f"{topic}.dlq"
 
 
+def dead_letters() -> tuple[str, ...]:
+    """Every dead-letter topic."""
+    return tuple(dead_letter(name) for name in (AUTHORIZATION_REQUESTED, *captured()))
+
+
 def consumer_group(capability: str) -> str:
     """The consumer group of a streams capability: where its lag is read."""
     return f"millrace.{capability}"
@@ -57,6 +62,6 @@ def all_topics() -> tuple[Topic, ...]:
     return (
         *(Topic(name, 3, week) for name in captured()),
         *(Topic(name, 3, week) for name in events),
-        *(Topic(dead_letter(name), 1, month) for name in (AUTHORIZATION_REQUESTED, *captured())),
+        *(Topic(name, 1, month) for name in dead_letters()),
         *(Topic(name, 1, brief) for name in (HEARTBEAT, HEARTBEAT_TABLE, SIGNAL_TABLE)),
     )

@@ -1,7 +1,7 @@
 """The way to the decider and back: a request goes to its topic, its decision is awaited by its id.
 
 Reads the decided topic from its end, all partitions, in no group: every gateway hears every
-decision and takes its own. Connects by itself, as often as it must; until then requests are refused.
+decision and takes its own. Connects by itself, as often as it must; until then it refuses requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Feature vectors on demand, from Redis when it has all of an entity's history, or from Postgres."""
+"""Feature vectors on demand: from Redis when all of the history is there, else from Postgres."""
 
 from __future__ import annotations
 

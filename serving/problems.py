@@ -73,6 +73,11 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # What the framework says of a body that is not even text.
+        errors = [FieldError(field="body", message="not JSON: unreadable")]
+        title, detail = "The request is not valid", "body: not JSON: unreadable"
+        return _answer(request, 422, "invalid-request", title, detail, errors=errors)
     phrase = HTTPStatus(error.status_code).phrase
     name = phrase.lower().replace(" ", "-")
     headers = dict(error.headers or {})

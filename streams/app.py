@@ -37,6 +37,8 @@ from streams.risk import agent as risk
 from streams.settings import Settings
 from streams.store import Store
 
+# How long the authorizer waits for Redis before it asks Postgres instead.
+FAST_REDIS_MS = 100
 # Agents other than the authorizer have time: a slow Redis is not a missing one.
 PATIENT_REDIS_MS = 5000
 WARM_UP_S = 5
@@ -49,7 +51,7 @@ class Connections(Service):
     def __init__(self, settings: Settings, **service: Any) -> None:
         super().__init__(**service)
         self.pool = ledger.pool(settings.oltp_dsn)
-        self.fast_redis = store.connect(settings.redis, settings.stream_redis_timeout_ms)
+        self.fast_redis = store.connect(settings.redis, FAST_REDIS_MS)
         self.redis = store.connect(settings.redis, PATIENT_REDIS_MS)
         self.http = httpx.AsyncClient(timeout=3)
         self.codec = Codec(settings.registry, self.http)
@@ -146,7 +148,6 @@ class Agents(Service):
             servers=self.settings.kafka,
             codec=self.connections.codec,
             letters=DeadLetters(self.connections.started_producer),
-            batch_max=self.settings.stream_batch_max,
             loop=self.loop,
             beacon=self.beacon,
         )

@@ -29,6 +29,8 @@ from streams.outages import OUTAGES, Backoff
 
 log = logging.getLogger(__name__)
 
+# Bounds memory and the length of one transaction.
+BATCH_MAX = 300
 # Small answers matter more than full fetches: the broker answers as soon as it has one byte, and an
 # empty fetch returns soon enough for a clean stop.
 POLL_MS = 250
@@ -102,7 +104,6 @@ class BatchService(Service):
         servers: str,
         codec: Codec,
         letters: DeadLetters,
-        batch_max: int,
         **service: Any,
     ) -> None:
         super().__init__(**service)
@@ -110,7 +111,6 @@ class BatchService(Service):
         self.means = means
         self.codec = codec
         self.letters = letters
-        self.batch_max = batch_max
         self.servers = servers
         self.consumer: AIOKafkaConsumer | None = None
         self.progress = _Progress()
@@ -153,7 +153,7 @@ class BatchService(Service):
         while not self.should_stop:
             try:
                 consumer = await self._connected()
-                found = await consumer.getmany(timeout_ms=POLL_MS, max_records=self.batch_max)
+                found = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_MAX)
                 backoff.reset()
             except KafkaError as error:
                 if self.should_stop:

@@ -93,9 +93,8 @@ def _cache(places: Places) -> Flow:
 
 
 def _dead_letters(places: Places) -> Flow:
-    letters = tuple(t.name for t in topics.all_topics() if t.name.endswith(".dlq"))
     return Flow(
         "dead_letters",
-        tuple(places.topic(name) for name in letters),
+        tuple(places.topic(name) for name in topics.dead_letters()),
         (Output(places.table("ops.dead_letters")),),
     )

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Addresses of what the agents read and write, and the sizes that bound their memory."""
+    """Addresses of what the agents read and write."""
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_", frozen=True)
 
@@ -19,7 +19,3 @@ class Settings(BaseSettings):
     redis: str = "redis://127.0.0.1:6379/0"
     # The system of record, as app_rw: it carries a password, so it is never shown.
     oltp_dsn: str = Field(repr=False)
-    # Records a batch may hold at most: bounds memory and the length of one transaction.
-    stream_batch_max: int = 300
-    # How long the authorizer waits for Redis before it asks Postgres instead.
-    stream_redis_timeout_ms: int = 100

@@ -24,7 +24,7 @@ from streams.outages import OUTAGES, Backoff
 
 log = logging.getLogger(__name__)
 NAME = "dead_letters"
-TOPICS = tuple(topic.name for topic in topics.all_topics() if topic.name.endswith(".dlq"))
+TOPICS = topics.dead_letters()
 
 FILE = """
 insert into ops.dead_letters (

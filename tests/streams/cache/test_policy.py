@@ -1,0 +1,68 @@
+"""What a change of a customer, KYC record, account or card becomes in Redis."""
+
+import json
+
+from schemas import keys
+from streams.cache import policy
+
+CARD = {
+    "card_id": "c-1",
+    "account_id": "a-1",
+    "external_ref": None,
+    "product": "GOLD",
+    "status": "ACTIVE",
+    "issued_on": 19000,
+    "expires_on": 21154,
+}
+KYC = {
+    "kyc_record_id": "k-1",
+    "customer_id": "u-1",
+    "verification_type": "IDENTITY",
+    "status": "VERIFIED",
+    "expires_at": "2027-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z",
+    "details": '{"secret": 1}',
+}
+
+
+def test_a_card_becomes_one_hash_of_text() -> None:
+    (edit,) = policy.edits("cards", None, CARD)
+    assert edit.key == keys.card_snapshot("c-1")
+    assert edit.fields == {
+        "account_id": "a-1",
+        "product": "GOLD",
+        "status": "ACTIVE",
+        "expires_on": "2027-12-02",
+    }
+
+
+def test_no_name_address_or_document_of_a_customer_reaches_redis() -> None:
+    row = {"customer_id": "u-1", "full_name": "Jan", "email": "j@x", "status": "ACTIVE"}
+    (edit,) = policy.edits("customers", None, {**row, "country": "CZ"})
+    assert set(edit.fields) == {"status", "country"}
+    (edit,) = policy.edits("kyc_records", None, KYC)
+    assert "secret" not in json.dumps(dict(edit.fields))
+
+
+def test_a_delete_drops_the_columns_and_keeps_the_guard() -> None:
+    (edit,) = policy.edits("cards", CARD, None)
+    assert (edit.fields, edit.guard) == ({}, policy.POSITION)
+    assert set(edit.drop) == {"account_id", "product", "status", "expires_on"}
+
+
+def test_a_value_that_became_null_is_dropped() -> None:
+    (edit,) = policy.edits("customers", None, {"customer_id": "u-1", "status": "ACTIVE"})
+    assert edit.drop == ("country",)
+
+
+def test_a_kyc_record_is_one_field_with_its_own_guard() -> None:
+    (edit,) = policy.edits("kyc_records", None, KYC)
+    assert edit.key == keys.kyc_snapshot("u-1")
+    assert json.loads(edit.fields["k-1"])["status"] == "VERIFIED"
+    assert edit.guard.startswith("k-1:")
+
+
+def test_a_kyc_record_that_moves_leaves_its_old_customer() -> None:
+    old, new = policy.edits("kyc_records", KYC, {**KYC, "customer_id": "u-2"})
+    assert (old.key, old.drop) == (keys.kyc_snapshot("u-1"), ("k-1",))
+    assert new.key == keys.kyc_snapshot("u-2")
