@@ -20,7 +20,7 @@ from schemas.contract import Column, Contract
 
 FOLDER = Path(__file__).parent
 SEVERITIES = ("error", "warning")
-UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+UUID = r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 # The frame gets one true-or-false column for each condition, named after its rule.
 CONDITION = "check."
 

@@ -65,19 +65,27 @@ def _connected(frame: pd.DataFrame, node: exp.Expr) -> pd.Series:
 
 
 def _tested(frame: pd.DataFrame, node: exp.Expr) -> pd.Series:
-    if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
-        return _value(frame, node.this).isna().astype("boolean")
-    if isinstance(node, exp.Between):
-        value, low, high = (_value(frame, node.args[part]) for part in ("this", "low", "high"))
-        return _compared(operator.ge, value, low) & _compared(operator.le, value, high)
-    if isinstance(node, exp.In) and node.expressions:
-        value = _value(frame, node.this)
-        allowed = [_literal(item) for item in node.expressions]
-        return value.isin(allowed).astype("boolean").mask(value.isna())
+    if isinstance(node, exp.Is | exp.In | exp.Between):
+        answer = _predicate(frame, node)
+        # `is not null` and, by version, `not in` carry their not as a flag.
+        return ~answer if node.args.get("negate") else answer
     if type(node) in COMPARE:
         left, right = _value(frame, node.this), _value(frame, node.expression)
         return _compared(COMPARE[type(node)], left, right)
     return _value(frame, node).astype("boolean")
+
+
+def _predicate(frame: pd.DataFrame, node: exp.Expr) -> pd.Series:
+    value = _value(frame, node.this)
+    if isinstance(node, exp.Between) and not node.args.get("symmetric"):
+        low, high = (_value(frame, node.args[bound]) for bound in ("low", "high"))
+        return _compared(operator.ge, value, low) & _compared(operator.le, value, high)
+    if isinstance(node, exp.In) and node.expressions:
+        allowed = [_literal(item) for item in node.expressions]
+        return value.isin(allowed).astype("boolean").mask(value.isna())
+    if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
+        return value.isna().astype("boolean")
+    raise ConditionError(f"not understood: {node.sql(dialect='postgres')}")
 
 
 def _value(frame: pd.DataFrame, node: exp.Expr) -> pd.Series:
@@ -95,8 +103,10 @@ def _value(frame: pd.DataFrame, node: exp.Expr) -> pd.Series:
         return answer
     if isinstance(node, TRUTHS):
         return _truth(frame, node)
+    scalar = _literal(node)
     # A scalar's own type is kept: a column of Python ints and dates compares as they do.
-    return pd.Series([_literal(node)] * len(frame), index=frame.index, dtype=object)
+    kind = None if isinstance(scalar, pd.Timedelta) else object
+    return pd.Series([scalar] * len(frame), index=frame.index, dtype=kind)
 
 
 def _compared(compare: Callable[[Any, Any], Any], left: pd.Series, right: pd.Series) -> pd.Series:

@@ -104,9 +104,9 @@ def test_identity_checks_expire_and_are_counted(rows: Any) -> None:
         ("EXPIRED", False, False),
         ("NEVER_CHECKED", True, False),
     ]
-    assert rows("select in_scope, covered, coverage_rate from gold_compliance.mart_kyc_coverage") == [
-        (3, 2, Decimal("0.666667"))
-    ]
+    assert rows(
+        "select in_scope, covered, coverage_rate from gold_compliance.mart_kyc_coverage"
+    ) == [(3, 2, Decimal("0.666667"))]
 
 
 def test_analysts_read_gold_and_nothing_else(built_warehouse: str) -> None:

@@ -1,4 +1,4 @@
-"""A throw-away warehouse: Postgres in a temporary folder, migrated, with the silver tables of the contracts."""
+"""A throw-away warehouse: Postgres in a temporary folder, migrated, with empty silver tables."""
 
 import os
 import pwd
