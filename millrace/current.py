@@ -1,6 +1,7 @@
 """The stack that the command line works on, found through the settings."""
 
 import os
+from collections.abc import Mapping
 from functools import cache
 
 from millrace.settings import Settings
@@ -16,8 +17,20 @@ def stack() -> Stack:
     return Stack(settings.home, jars=settings.jars, spark_master=settings.spark_master)
 
 
+def addresses(*parts: str) -> Mapping[str, str]:
+    """The variables with which these parts are reached.
+
+    In a container, or wherever else somebody has set them, those of the environment; otherwise
+    those of the local stack, provided that the parts run.
+    """
+    if _NAMED_FROM_OUTSIDE:
+        return os.environ
+    found = running(*parts)
+    return {**found.secrets, **found.env}
+
+
 def running(*parts: str) -> Stack:
-    """The stack, provided that these parts run; otherwise says what to do."""
+    """The local stack, provided that these parts run; otherwise says what to do."""
     found = stack()
     states = found.status()
     down = [part for part in parts if not states[part].running]
@@ -30,7 +43,7 @@ def running(*parts: str) -> Stack:
 
 def operational_dsn() -> str:
     """Where the operational database is, for tools that read and write it as the application."""
-    return os.environ.get("MILLRACE_OLTP_DSN") or running("postgres").env["MILLRACE_OLTP_DSN"]
+    return addresses("postgres")["MILLRACE_OLTP_DSN"]
 
 
 def load_environment() -> None:
@@ -39,6 +52,10 @@ def load_environment() -> None:
     if file.exists():
         for name, value in parse(file.read_text()).items():
             os.environ.setdefault(name, value)
+
+
+# Asked once, before load_environment() makes the local stack's variables look the same.
+_NAMED_FROM_OUTSIDE = "MILLRACE_OLTP_DSN" in os.environ
 
 
 @cache

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from millrace.current import running
+from millrace.current import addresses
 from millrace.stack.starting import register_connector
 
 app = typer.Typer(help="Change capture: the Debezium connector.", no_args_is_help=True)
@@ -16,15 +16,15 @@ app = typer.Typer(help="Change capture: the Debezium connector.", no_args_is_hel
 @app.command()
 def apply() -> None:
     """Register the connector, or bring its configuration up to date. Idempotent."""
-    stack = running("postgres", "kafka", "registry", "connect")
-    typer.echo(register_connector(stack.env, stack.ports))
+    env = addresses("postgres", "kafka", "registry", "connect")
+    typer.echo(register_connector(env))
 
 
 @app.command()
 def status() -> None:
     """State of each connector and of its tasks."""
-    stack = running("connect")
-    url = f"{stack.env['MILLRACE_CONNECT']}/connectors?expand=status"
+    env = addresses("connect")
+    url = f"{env['MILLRACE_CONNECT']}/connectors?expand=status"
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
         connectors = json.load(answer)
     table = Table("connector", "state", "task", "task state", "reason", box=None)

@@ -2,15 +2,15 @@
 
 import typer
 
-from millrace.current import running
+from millrace.current import addresses
 
 
 def migrate() -> None:
     """Create the databases, apply pending migrations, set the roles' passwords. Idempotent."""
     from millrace.stack import databases
 
-    stack = running("postgres")
-    applied = databases.settle(stack.env["MILLRACE_OLTP_ADMIN_DSN"], stack.secrets)
+    env = addresses("postgres")
+    applied = databases.settle(env["MILLRACE_OLTP_ADMIN_DSN"], env)
     for line in applied:
         typer.echo(f"applied {line}")
     if not applied:

@@ -2,7 +2,7 @@
 
 import typer
 
-from millrace.current import running
+from millrace.current import addresses
 
 app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
 
@@ -17,9 +17,9 @@ def apply() -> None:
     """Create the declared topics that do not exist yet and register the event schemas."""
     from millrace.stack import declaring
 
-    stack = running("kafka", "registry")
-    created = declaring.create_topics(stack.env["MILLRACE_KAFKA"])
+    env = addresses("kafka", "registry")
+    created = declaring.create_topics(env["MILLRACE_KAFKA"])
     for name in created:
         typer.echo(f"created {name}")
-    subjects = declaring.register_schemas(stack.env["MILLRACE_REGISTRY"])
+    subjects = declaring.register_schemas(env["MILLRACE_REGISTRY"])
     typer.echo(f"{len(created)} topics created, {len(subjects)} event schemas registered")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 from millrace.stack import commands, postgres, readiness
 from millrace.stack.environment import HOST
@@ -118,7 +119,7 @@ class Starter:
             declaring.register_schemas(variables["MILLRACE_REGISTRY"])
         elif name == "connect":
             self._await(("postgres", "registry"))
-            self._progress(name, register_connector(variables, self._site.ports))
+            self._progress(name, register_connector(variables))
 
     def _tail(self, name: str) -> str:
         log = self._site.layout.log(name)
@@ -126,10 +127,11 @@ class Starter:
         return "\n".join(lines[-LOG_TAIL_LINES:])
 
 
-def register_connector(variables: Mapping[str, str], ports: Mapping[str, int]) -> str:
-    """Register the Debezium connector with this stack's addresses; says what changed."""
+def register_connector(variables: Mapping[str, str]) -> str:
+    """Register the Debezium connector with these addresses; says what changed."""
     from connectors import register
 
+    oltp = urlsplit(variables["MILLRACE_OLTP_DSN"])
     # Its lineage event goes where the environment says, and this process may have another one.
     with _environment({k: v for k, v in variables.items() if k.startswith("OPENLINEAGE_")}):
         try:
@@ -137,9 +139,9 @@ def register_connector(variables: Mapping[str, str], ports: Mapping[str, int]) -
                 connect_url=variables["MILLRACE_CONNECT"],
                 kafka=variables["MILLRACE_KAFKA"],
                 registry_url=variables["MILLRACE_REGISTRY"],
-                oltp_host=HOST,
-                oltp_port=ports["postgres"],
-                oltp_db="oltp",
+                oltp_host=oltp.hostname or HOST,
+                oltp_port=oltp.port or 5432,
+                oltp_db=oltp.path.removeprefix("/"),
             )
         except register.ConnectorError as error:
             raise StackError(str(error)) from error
