@@ -10,34 +10,12 @@ from typing import Any
 
 import psycopg
 
-from oltp import copying
+from oltp import copying, posting
 from oltp.berka import files, mapping
 from oltp.berka.files import Rejection, Row
 
 # Called with what is being loaded, rows done and rows in all.
 Progress = Callable[[str, int, int], None]
-# An account's whole history moves its total once a month: small transactions, in date order.
-POST = """
-    with posted as (
-        insert into ledger.ledger_entries ({columns})
-        select {columns} from stage order by effective_at, entry_id
-        on conflict do nothing
-        returning account_id, direction, amount_minor
-    ),
-    moved as (
-        update card.card_accounts a
-        set posted_minor = a.posted_minor + p.amount_minor, updated_at = now()
-        from (
-            select
-                account_id,
-                sum(case direction when 'DEBIT' then amount_minor else -amount_minor end)
-                    as amount_minor
-            from posted group by account_id
-        ) p
-        where a.account_id = p.account_id
-    )
-    select count(*) from posted
-"""
 
 
 @dataclass
@@ -140,14 +118,11 @@ def _tables(bank: Bank, seen: date | None) -> Iterator[tuple[str, list[dict[str,
 def _post(
     connection: psycopg.Connection, transactions: list[Row], report: Report, progress: Progress
 ) -> None:
-    table, done, added = "ledger.ledger_entries", 0, 0
+    """A month in each transaction: small ones, in order of date."""
+    table, done, added = posting.TABLE, 0, 0
     for month, chunk in mapping.by_month(transactions):
         progress(f"{table} {month}", done, len(transactions))
-        entries = [mapping.ledger_entry(row) for row in chunk]
-        with connection.transaction():
-            columns = copying.stage(connection, table, entries)
-            (moved,) = copying.only_row(connection, POST, columns)
-        added += moved
+        added += posting.post(connection, [mapping.ledger_entry(row) for row in chunk])
         done += len(chunk)
     report.read[table], report.added[table] = done, added
     progress(table, done, len(transactions))
