@@ -14,13 +14,14 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends openjdk-17-jre-headless procps \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --create-home millrace \
- && mkdir /data && chown millrace /data
+ && mkdir -p /data/dagster && chown -R millrace /data
 WORKDIR /app
 COPY --from=build /app/.venv .venv
 COPY --from=build /app/.jars .jars
 COPY . .
 # Connect wants a folder of plugin folders, and nothing else in it.
-RUN mkdir plugins && ln -s /app/.jars/debezium plugins/debezium
+RUN mkdir plugins && ln -s /app/.jars/debezium plugins/debezium \
+ && ln -s /app/millrace/stack/conf/dagster.yaml /data/dagster/dagster.yaml
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MILLRACE_HOME=/data \
