@@ -12,7 +12,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from millrace.demo.report import Decisions, DemoReport, TieOutRow
+from millrace.demo.report import DemoReport
+from oltp.simulator import Answers
+from orchestration.tie_out import Figure
 from schemas import codes
 
 BAR_WIDTH = 24
@@ -22,14 +24,15 @@ def show(console: Console, report: DemoReport) -> None:
     """Print the whole screen; the last line says whether everything ties out."""
     console.print()
     console.rule("[bold]Millrace: what just happened")
-    console.print(
-        Text("Input: " + "; ".join(report.sources), style="dim"),
-        Text(f"Cut:   LSN {report.cut_lsn} at {report.cut_at:%Y-%m-%d %H:%M:%S} UTC", style="dim"),
-        sep="\n",
-    )
+    console.print(Text("Input: " + "; ".join(report.sources), style="dim"))
+    if report.cut_at:
+        cut = f"Cut:   LSN {report.cut_lsn} at {report.cut_at:%Y-%m-%d %H:%M:%S} UTC"
+        console.print(Text(cut, style="dim"))
     console.print(_layers(report))
-    console.print(Columns([_decisions(report.decisions), _reasons(report.decisions)]))
-    console.print(Columns([_features(report), Group(_freshness(report), _checks(report))]))
+    console.print(Columns([_decisions(report.answers), _reasons(report.answers)]))
+    console.print(
+        Columns([_features(report), Group(_freshness(report), _checks(report), _changes(report))])
+    )
     console.print(_tie_out(report.tie_out))
     console.print(_addresses(report))
     console.print(_verdict(report))
@@ -49,7 +52,6 @@ def _layers(report: DemoReport) -> Table:
         ("operational", "right"),
         ("bronze changes", "right"),
         ("silver", "right"),
-        ("deleted", "right"),
         ("quarantined", "right"),
         ("warehouse", "right"),
     )
@@ -58,7 +60,6 @@ def _layers(report: DemoReport) -> Table:
             row.operational,
             row.bronze_changes,
             row.silver,
-            row.deleted,
             row.quarantined,
             row.warehouse,
         )
@@ -66,7 +67,7 @@ def _layers(report: DemoReport) -> Table:
     return table
 
 
-def _decisions(decisions: tuple[Decisions, ...]) -> Table:
+def _decisions(through: tuple[Answers, ...]) -> Table:
     table = _table(
         "Card authorizations, live",
         ("through", "left"),
@@ -76,23 +77,22 @@ def _decisions(decisions: tuple[Decisions, ...]) -> Table:
         ("p95 ms", "right"),
         ("p99 ms", "right"),
     )
-    for each in decisions:
-        percentiles = (each.percentile_ms(share) for share in (0.50, 0.95, 0.99))
+    for answers in through:
         table.add_row(
-            each.via,
-            f"{each.asked:,}",
-            f"{each.approved / each.asked:.1%}" if each.asked else "-",
-            *("-" if value is None else f"{value:,.1f}" for value in percentiles),
+            answers.via,
+            f"{answers.asked:,}",
+            f"{answers.approved / answers.asked:.1%}" if answers.asked else "-",
+            *(f"{answers.percentile_ms(share):,.1f}" for share in (0.50, 0.95, 0.99)),
         )
     return table
 
 
-def _reasons(decisions: tuple[Decisions, ...]) -> Table:
+def _reasons(through: tuple[Answers, ...]) -> Table:
     table = _table("Why declined", ("reason", "left"), ("code", "left"), ("count", "right"))
     table.add_column("")
     counts = Counter[str]()
-    for each in decisions:
-        counts.update(each.declined_by_reason)
+    for answers in through:
+        counts.update(answers.declined_by_reason)
     most = max(counts.values(), default=1)
     for reason, count in counts.most_common(8):
         code = codes.RESPONSE_CODE[codes.Reason(reason)]
@@ -105,7 +105,7 @@ def _features(report: DemoReport) -> Table:
     table = _table(f"Features of {report.feature_entity}", ("feature", "left"), ("value", "right"))
     for name, value in report.features.items():
         table.add_row(name, f"{value:,}")
-    table.caption = f"as of {report.features_as_of}"
+    table.caption = report.features_note
     table.caption_justify = "left"
     return table
 
@@ -125,15 +125,20 @@ def _freshness(report: DemoReport) -> Table:
 def _checks(report: DemoReport) -> Table:
     table = _table("Quality", ("checks", "left"), ("count", "right"))
     table.add_row("passed", f"{report.checks.passed:,}")
-    table.add_row("failed", f"{report.checks.failed:,}")
-    blocked = ", ".join(report.checks.blocked_tables) or "none"
-    table.add_row(f"tables held back: {blocked}", "")
+    table.add_row("failed", f"{len(report.checks.failed):,}")
     return table
 
 
-def _tie_out(rows: tuple[TieOutRow, ...]) -> Table:
+def _changes(report: DemoReport) -> Table:
+    table = _table("Other changes meanwhile", ("kind", "left"), ("count", "right"))
+    for kind, count in sorted(report.changes.items()):
+        table.add_row(kind, f"{count:,}")
+    return table
+
+
+def _tie_out(figures: tuple[Figure, ...]) -> Table:
     table = _table(
-        "Tie-out at the cut, while traffic goes on (counts, and money in minor units)",
+        "Tie-out at the cut, while traffic goes on (rows, and money in minor units)",
         ("entity", "left"),
         ("measure", "left"),
         ("cur.", "left"),
@@ -142,15 +147,14 @@ def _tie_out(rows: tuple[TieOutRow, ...]) -> Table:
         ("gold", "right"),
         ("", "left"),
     )
-    for row in rows:
-        mark = Text("=", style="green") if row.equal else Text("DIFFERS", style="bold red")
+    for figure in figures:
+        mark = Text("=", style="green") if figure.is_exact else Text("DIFFERS", style="bold red")
+        layers = (figure.operational, figure.silver, figure.gold)
         table.add_row(
-            row.entity,
-            row.measure,
-            row.currency,
-            f"{row.operational:,}",
-            f"{row.silver:,}",
-            f"{row.gold:,}",
+            figure.entity,
+            figure.measure,
+            figure.currency,
+            *("-" if number is None else f"{number:,}" for number in layers),
             mark,
         )
     return table
@@ -168,7 +172,7 @@ def _verdict(report: DemoReport) -> RenderableType:
     if report.problems:
         text = "\n".join(f"- {problem}" for problem in report.problems)
         return Panel(Text(text), title="Not as promised", border_style="red")
-    equal = sum(row.equal for row in report.tie_out)
+    equal = sum(figure.is_exact for figure in report.tie_out)
     text = (
         f"{equal} of {len(report.tie_out)} figures are exactly equal in the operational database, "
         f"silver and gold. Took: {took}."
