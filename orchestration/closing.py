@@ -5,13 +5,15 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration import control, lineage_store, news, tie_out
+from expectations import catalog
+from orchestration import control, lineage_store, news, quality, tie_out
 from orchestration.assets import CUT, key
 from orchestration.resources import Tick
 from orchestration.settings import Settings
 from schemas.contract import Contract, load_all
 
 TIE_OUTS = dg.AssetKey(["control", "tie_outs"])
+QUALITY = dg.AssetKey(["control", "quality_results"])
 LINEAGE = dg.AssetKey(["control", "lineage"])
 MART = dg.AssetKey(["gold_credit", "mart_tie_out"])
 
@@ -68,6 +70,45 @@ def compared(settings: Settings, tick: Tick) -> tuple[tie_out.Figure, ...]:
         )
         step.writes(where.warehouse("control.tie_outs"), rows=len(figures))
     return figures
+
+
+def quality_asset(settings: Settings, contracts: tuple[Contract, ...]) -> dg.AssetsDefinition:
+    """The marts' own suites as checks; all results of the tick as a table and as pages."""
+    suites = catalog.gold()
+
+    @dg.asset(
+        key=QUALITY,
+        deps=[*(_relation(suite) for suite in suites), *(key("warehouse", c) for c in contracts)],
+        group_name="control",
+        kinds={"greatexpectations"},
+        required_resource_keys={"tick"},
+        description="Results of every suite of the tick: control.quality_results and data docs.",
+        check_specs=[
+            dg.AssetCheckSpec(suite.mart, asset=QUALITY, description=f"Rules of {suite.relation}.")
+            for suite in suites
+        ],
+    )
+    def quality_results(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        from expectations import report, run
+
+        tick: Tick = context.resources.tick
+        of_marts = run.check_gold(settings.warehouse_dsn)
+        found = [*tick.verdicts.values(), *of_marts]
+        rows = report.write(settings.warehouse_dsn, tick.run_id, found, tick.cut_id)
+        page = report.write_docs(settings.home.absolute(), tick.run_id, found)
+        yield dg.MaterializeResult(
+            metadata={"results": rows, "data_docs": dg.MetadataValue.path(page)}
+        )
+        for verdict in of_marts:
+            yield quality.of_mart(QUALITY, verdict)
+
+    return quality_results
+
+
+def _relation(suite: catalog.GoldSuite) -> dg.AssetKey:
+    return dg.AssetKey(suite.relation.split("."))
 
 
 def lineage_asset(settings: Settings) -> dg.AssetsDefinition:

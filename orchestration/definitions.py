@@ -23,11 +23,12 @@ def build(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *sources.external_assets(contracts),
-            *sources.observed_streams(settings),
+            sources.observed_streams(settings),
             assets.cut_asset(settings),
             assets.bronze_assets(settings, contracts),
             *(make(settings, c) for c in contracts for make in assets.OF_AN_ENTITY),
             mart_build.mart_assets(settings),
+            closing.quality_asset(settings, contracts),
             closing.tie_out_asset(settings, contracts),
             closing.lineage_asset(settings),
         ],

@@ -59,7 +59,7 @@ class Told:
         tick: Tick,
     ) -> None:
         self._settings, self._tick = settings, tick
-        self._key = lambda node_id: translator.get_asset_spec(parsed, node_id, None).key
+        self._parsed, self._translator = parsed, translator
         self._names = {
             f"{n['schema']}.{n['name']}": node_id
             for kind in ("nodes", "sources")
@@ -105,6 +105,9 @@ class Told:
                 "complete_through_cut": self._tick.cut_id,
             },
         )
+
+    def _key(self, node_id: str) -> dg.AssetKey:
+        return self._translator.get_asset_spec(self._parsed, node_id, None).key
 
     def _check_key(self, result: Any) -> dg.AssetCheckKey | None:
         return self._checks.get(result.node.unique_id)

@@ -58,6 +58,18 @@ def results(
         )
 
 
+def of_mart(asset: dg.AssetKey, verdict: SuiteResult) -> dg.AssetCheckResult:
+    """A mart's suite as one check; it fails as badly as the worst of its rules."""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=verdict.entity,
+        passed=verdict.success,
+        severity=SEVERITY["error" if verdict.blocked else "warning"],
+        description=str(verdict),
+        metadata={"rows": verdict.rows, "rules": len(verdict.outcomes)},
+    )
+
+
 def _judge(tick: Tick, contract: Contract, increment: Increment) -> SuiteResult:
     from expectations.run import check
 

@@ -17,7 +17,7 @@ from orchestration.settings import Settings
 from orchestration.tie_out import Figure
 
 Progress = Callable[[str], None]
-QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)

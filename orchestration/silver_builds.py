@@ -15,8 +15,8 @@ from orchestration.settings import Settings
 from pipelines.visibility import Cut
 from schemas.contract import Contract
 
-# Spark's jobs are short here; more threads than this gain little on two cores.
-WORKERS = 3
+# Spark's jobs are short here; more threads than cores only wait for each other.
+WORKERS = 2
 
 
 @dataclass(frozen=True)
