@@ -1,9 +1,6 @@
 -- Originated = repaid + outstanding: what the paid instalments repaid and what the servicer still
 -- counts as outstanding give the disbursed principal. Partly paid instalments repay interest first.
--- Told, not fatal: a servicer may follow another order. Of a credit that is not followed to its end
--- the status alone says that it was repaid.
-{{ config(severity='warn') }}
-
+-- Of a credit that is not followed to its end the status alone says that it was repaid.
 with credits as (select * from {{ ref('stg_silver__active_credits') }}),
 
 payments as (select * from {{ ref('stg_silver__payments') }}),

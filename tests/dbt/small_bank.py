@@ -28,11 +28,12 @@ def accounts_with_a_ledger(connection: psycopg.Connection) -> None:
     insert(connection, "card_accounts", account_id=key(11), customer_id=key(1),
            credit_limit_minor=100_00, posted_minor=20_00, held_minor=30_00)  # fmt: skip
     insert(connection, "card_accounts", account_id=key(12), customer_id=key(2), currency="CZK",
-           credit_limit_minor=0, posted_minor=-5_00, held_minor=0, external_ref="1787")  # fmt: skip
+           credit_limit_minor=0, posted_minor=-5_00, held_minor=0,
+           external_ref="berka:account:1787")  # fmt: skip
     for number, account in ((1, 11), (2, 12)):
         insert(connection, "account_holders", account_holder_id=key(number),
                account_id=key(account), customer_id=key(number))  # fmt: skip
-    for number, account, ref in ((1, 11, None), (2, 11, None), (3, 12, "1005")):
+    for number, account, ref in ((1, 11, None), (2, 11, None), (3, 12, "berka:card:1005")):
         insert(connection, "cards", card_id=key(number), account_id=key(account), external_ref=ref)
     entries = [
         (11, "PURCHASE", "POSTED", "DEBIT", 25_00, "USD"),
@@ -80,6 +81,7 @@ def credits_with_instalments(connection: psycopg.Connection) -> None:
     for number, customer, currency, principal, owed, status, code, observed, disbursed in rows:
         insert(connection, "active_credits", credit_id=key(number), customer_id=key(customer),
                currency=currency, principal_minor=principal, status=status, source_status=code,
+               account_id=key(12) if code else None,
                outstanding_principal_minor=owed, observed_through=observed,
                disbursed_on=disbursed)  # fmt: skip
     instalments = [

@@ -66,12 +66,12 @@ def test_empty_buckets_are_rows_of_zero(rows: Any) -> None:
 
 
 def test_the_portfolio_keeps_the_imported_code_and_counts_accounts_and_cards(rows: Any) -> None:
-    found = rows("""select item, is_imported, currency, status, source_status, items,
-        principal_minor from gold_credit.mart_portfolio where is_imported order by 1""")
+    found = rows("""select item, origin, currency, status, source_status, items,
+        principal_minor from gold_credit.mart_portfolio where origin = 'berka' order by 1""")
     assert found == [
-        ("account", True, "CZK", "ACTIVE", None, 1, 0),
-        ("card", True, "CZK", "ACTIVE", None, 1, 0),
-        ("credit", True, "CZK", "DELINQUENT", "D", 1, 40000),
+        ("account", "berka", "CZK", "ACTIVE", None, 1, 0),
+        ("card", "berka", "CZK", "ACTIVE", None, 1, 0),
+        ("credit", "berka", "CZK", "DELINQUENT", "D", 1, 40000),
     ]
 
 

@@ -1,29 +1,39 @@
 with credits as (select * from {{ ref('stg_silver__active_credits') }}),
 
-accounts as (select * from {{ ref('stg_silver__card_accounts') }}),
+account_rows as (select * from {{ ref('stg_silver__card_accounts') }}),
 
 cards as (select * from {{ ref('stg_silver__cards') }}),
 
 cut as (select * from {{ ref('int_cuts_selected') }}),
 
+-- external_ref is `<system>:<kind>:<id>`; what has none was made here.
+accounts as (
+    select
+        *,
+        coalesce(split_part(external_ref, ':', 1), 'own') as origin
+    from account_rows
+),
+
+-- Credits and cards come from where their account comes from.
 items as (
     select
         'credit' as item,
-        currency,
-        credit_status as status,
-        source_status,
-        source_status is not null as is_imported,
-        principal_minor,
-        outstanding_principal_minor,
+        coalesce(accounts.origin, 'own') as origin,
+        credits.currency,
+        credits.credit_status as status,
+        credits.source_status,
+        credits.principal_minor,
+        credits.outstanding_principal_minor,
         0 as credit_limit_minor
     from credits
+    left join accounts on credits.account_id = accounts.account_id
     union all
     select
         'account' as item,
+        origin,
         currency,
         account_status as status,
         null as source_status,
-        external_ref is not null as is_imported,
         0 as principal_minor,
         0 as outstanding_principal_minor,
         credit_limit_minor
@@ -31,10 +41,10 @@ items as (
     union all
     select
         'card' as item,
+        coalesce(accounts.origin, 'own') as origin,
         accounts.currency,
         cards.card_status as status,
         null as source_status,
-        cards.external_ref is not null as is_imported,
         0 as principal_minor,
         0 as outstanding_principal_minor,
         0 as credit_limit_minor
@@ -45,21 +55,21 @@ items as (
 totals as (
     select
         item,
+        origin,
         currency,
         status,
         source_status,
-        is_imported,
         count(*) as items,
         sum(principal_minor) as principal_minor,
         sum(outstanding_principal_minor) as outstanding_principal_minor,
         sum(credit_limit_minor) as credit_limit_minor
     from items
-    group by item, currency, status, source_status, is_imported
+    group by item, origin, currency, status, source_status
 )
 
 select
     totals.item,
-    totals.is_imported,
+    totals.origin,
     totals.currency,
     totals.status,
     totals.source_status,
