@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from millrace.stack import Stack
+from millrace.stack.layout import CHECKOUT
 
 DATA_PATH = ("postgres", "redis", "kafka", "registry", "connect", "worker", "gateway")
 PREFIX = "millrace-test-"
@@ -47,8 +48,10 @@ def stack_env(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One local Spark session with Delta, as the pipelines build it."""
     from pipelines import session
+    from pipelines.settings import Settings
 
-    spark = session.build(jars=Path(".jars").resolve(), warehouse=tmp_path_factory.mktemp("spark"))
+    lake = tmp_path_factory.mktemp("lake")
+    spark = session.build(Settings(lake=lake, jars=CHECKOUT / ".jars", spark_master="local[2]"))
     yield spark
     spark.stop()
 
