@@ -188,7 +188,7 @@ HINTS = {
     'replication slot "millrace" is active': "another connector reads the slot: stop that one",
     "can no longer be accessed": "the slot was lost: drop it, take a new snapshot, reconcile",
     'publication "millrace" does not exist': "apply the migrations of oltp first",
-    "Connection refused": "Postgres or the schema registry does not answer",
+    " refused": "Postgres or the schema registry does not answer",
     "Failed to find any class that implements Connector": "Debezium is not in plugin.path",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -42,8 +43,8 @@ def berka(
         raise typer.Exit(1)
     try:
         report = show_progress(folder, settings.read().oltp_dsn)
-    except (files.FileError, settings.MissingError) as error:
-        typer.echo(str(error), err=True)
+    except (files.FileError, settings.MissingError, psycopg.OperationalError) as error:
+        typer.echo(str(error).strip(), err=True)
         raise typer.Exit(1) from None
     show(report)
 

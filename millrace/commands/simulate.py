@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -34,8 +35,8 @@ def simulate(
         if seconds:
             pace = {"rate": rate, "seconds": seconds, "topic_share": topic_share}
             show(console, run(console, found, seed_, pace))
-    except (settings.MissingError, LookupError) as error:
-        typer.echo(str(error), err=True)
+    except (settings.MissingError, LookupError, OSError, psycopg.OperationalError) as error:
+        typer.echo(str(error).strip(), err=True)
         raise typer.Exit(1) from None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -107,7 +107,10 @@ class RequestTopic:
 
     def _from_now_on(self) -> None:
         topic = topics.AUTHORIZATION_DECIDED
-        known = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        try:
+            known = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        except KafkaException as error:
+            raise ConnectionError(f"Kafka does not answer: {error}") from error
         ends = [
             self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1]
             for partition in known
