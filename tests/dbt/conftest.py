@@ -19,7 +19,13 @@ def empty_warehouse() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def built_warehouse(empty_warehouse: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def dbt_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the build leaves the SQL that it ran."""
+    return tmp_path_factory.mktemp("dbt")
+
+
+@pytest.fixture(scope="session")
+def built_warehouse(empty_warehouse: str, dbt_target: Path) -> str:
     """The warehouse after a real `dbt build` as of 15 March 2026."""
     with psycopg.connect(empty_warehouse) as connection:
         connection.execute(
@@ -27,7 +33,6 @@ def built_warehouse(empty_warehouse: str, tmp_path_factory: pytest.TempPathFacto
             "(900, '5:5:', '2026-03-15T08:00:00Z', '{}')"
         )
         a_small_bank(connection)
-    target: Path = tmp_path_factory.mktemp("dbt")
-    done = dbt(empty_warehouse, target, "build", "--vars", f"{{as_of: {AS_OF}}}")
+    done = dbt(empty_warehouse, dbt_target, "build", "--vars", f"{{as_of: {AS_OF}}}")
     assert done.returncode == 0, done.stdout[-4000:]
     return empty_warehouse
