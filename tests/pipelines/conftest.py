@@ -247,12 +247,12 @@ def _valid(column: Any, key: int) -> Any:
 EVERYTHING = Cut.from_snapshot(10**9, "1000:1000:")
 
 
-@pytest.fixture
-def source(spark: Any, tmp_path: Path) -> Any:
-    """Make a captured table of an entity in a lake of its own."""
-    return lambda entity="payments": Source(spark, tmp_path, contracts.load(entity))
+@pytest.fixture(scope="session")
+def make_source(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Make a captured table of an entity, in a lake of its own."""
+    return lambda entity: Source(spark, tmp_path_factory.mktemp("lake"), contracts.load(entity))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def everything() -> Cut:
     return EVERYTHING
