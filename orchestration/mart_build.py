@@ -147,7 +147,10 @@ class Told:
         for result in tests:
             severity = str(result.node.config.severity).lower()
             assertion = Assertion(
-                result.node.name, result.status == "pass", severity, result.node.column_name
+                result.node.name,
+                result.status == "pass",
+                severity,
+                getattr(result.node, "column_name", None),
             )
             for name in filter(None, (self._table_of(i) for i in result.node.depends_on.nodes)):
                 step.checked(self._tick.where.warehouse(name), [assertion])

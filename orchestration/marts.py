@@ -75,7 +75,7 @@ def run_dbt(settings: Settings, command: list[str]) -> Any:
     folder = str(artifacts(settings))
     where = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
     kept = ["--target-path", folder, "--log-path", folder]
-    answer = dbtRunner().invoke(["--quiet", "--no-use-colors", *command, *where, *kept])
+    answer = dbtRunner().invoke(["--log-level", "none", "--no-use-colors", *command, *where, *kept])
     if answer.exception is not None:
         raise dg.Failure(f"dbt {command[0]}: {answer.exception}")
     return answer.result

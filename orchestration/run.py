@@ -59,15 +59,19 @@ def refresh(
     progress: Progress | None = None, instance: dg.DagsterInstance | None = None
 ) -> RefreshResult:
     """Bring gold to a cut taken now. Waits for its turn when another run is under way."""
-    from orchestration.definitions import defs
+    from orchestration.definitions import build
 
     settings = Settings()
     with _instance(instance) as used:
         run_id = str(uuid4())
         told = _Events(progress or (lambda line: None))
         used.add_event_listener(run_id, told.add)
-        outcome = defs.resolve_job_def("refresh").execute_in_process(
-            instance=used, run_id=run_id, raise_on_error=False, run_config=QUIET
+        outcome = (
+            build(settings)
+            .resolve_job_def("refresh")
+            .execute_in_process(
+                instance=used, run_id=run_id, raise_on_error=False, run_config=QUIET
+            )
         )
     return told.result(run_id, outcome.success, settings)
 
