@@ -6,9 +6,12 @@ wait for nothing.
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestration.settings import Settings
@@ -46,6 +49,7 @@ class SilverBuilds:
         self._writer_schemas = WriterSchemas(settings.registry)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="silver")
         self._builds: dict[str, Future[Built]] = {}
+        self._known_totals = KnownTotals(settings.home / "silver_totals.json")
 
     def of(self, contract: Contract, together: Iterable[Contract]) -> Built:
         """The entity's build; those of `together` are started if they have not been."""
@@ -67,11 +71,37 @@ class SilverBuilds:
 
         lake = self._settings.lake
         result = refresh.build_silver(self._spark, lake, contract, self._cut, self._writer_schemas)
-        return Built(
-            result,
-            totals.silver_totals(self._spark, lake, contract),
-            read_increment(self._settings, self._spark, contract),
-        )
+        # No build since: the table is the same Delta version, and so are its sums.
+        tick = refresh.last_tick(self._spark, lake, contract)
+        sums = self._known_totals.at(contract.entity, tick)
+        if sums is None:
+            sums = totals.silver_totals(self._spark, lake, contract)
+            self._known_totals.keep(contract.entity, tick, sums)
+        return Built(result, sums, read_increment(self._settings, self._spark, contract))
+
+
+class KnownTotals:
+    """What each table added up to at its last build, so that an unchanged one is not read again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        try:
+            self._known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            self._known = {}
+
+    def at(self, entity: str, tick: int) -> dict[str, Any] | None:
+        """The totals at exactly this build; None when they are not known."""
+        known = self._known.get(entity)
+        return known["totals"] if known and known["tick"] == tick else None
+
+    def keep(self, entity: str, tick: int, totals: dict[str, Any]) -> None:
+        """Remember the totals of a build."""
+        with self._lock:
+            self._known[entity] = {"tick": tick, "totals": totals}
+            draft = self._path.with_suffix(".new")
+            draft.write_text(json.dumps(self._known), encoding="utf-8")
+            draft.replace(self._path)
 
 
 def read_increment(settings: Settings, spark: Any, contract: Contract) -> Increment:
