@@ -29,7 +29,7 @@ select
         from kyc.kyc_records k where k.customer_id = u.customer_id
     ) as kyc_records,
     array(
-        select count(*) from unnest(%(windows_s)s::integer[]) with ordinality as w (seconds, n)
+        select count(x.authorization_id) from unnest(%(windows_s)s::integer[]) with ordinality as w (seconds, n)
         left join card.authorizations x
             on x.card_id = c.card_id and x.decided_at <= %(now)s
             and x.decided_at > %(now)s - make_interval(secs => w.seconds)

@@ -1,16 +1,8 @@
 """The guards on a real Redis: order and repetition of arrival never change the end state."""
 
 import asyncio
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
-import pytest
-import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,36 +10,11 @@ from streams import store
 from streams.changes import position
 from streams.store import NO_POSITION, Attempts, Store, Write
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="redis-server is not installed"
-)
 DAY_MS = 86_400_000
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("redis")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder],
-        stdout=subprocess.DEVNULL,
-    )
-    client = redis.Redis(port=port)
-    for _ in range(100):
-        try:
-            client.ping()
-            break
-        except redis.ConnectionError:
-            time.sleep(0.05)
-    yield f"redis://127.0.0.1:{port}/0"
-    server.terminate()
-    server.wait()
-
-
-async def end_state(url: str, writes: list[Write]) -> dict[str, str]:
-    client = store.connect(url, 2000)
+async def end_state(redis_url: str, writes: list[Write]) -> dict[str, str]:
+    client = store.connect(redis_url, 2000)
     await client.flushall()
     for write in writes:
         await Store(client).apply([write])
@@ -69,38 +36,36 @@ HISTORY = st.lists(
 )  # fmt: skip
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, deadline=None)
 @given(history=HISTORY, random=st.randoms(use_true_random=False))
 def test_any_order_and_any_repetition_of_changes_ends_in_the_last_one(
-    url: str, history: list[dict[str, str] | None], random: Random
+    redis_url: str, history: list[dict[str, str] | None], random: Random
 ) -> None:
     in_order = [write(number, fields) for number, fields in enumerate(history, 1)]
     arrived = [*in_order, *random.choices(in_order, k=3)]
     random.shuffle(arrived)
-    found = asyncio.run(end_state(url, arrived))
+    found = asyncio.run(end_state(redis_url, arrived))
     assert found == {"_position": in_order[-1].position, **(history[-1] or {})}
 
 
-async def test_a_replayed_older_row_does_not_come_back_after_its_delete(url: str) -> None:
+async def test_a_replayed_older_row_does_not_come_back_after_its_delete(redis_url: str) -> None:
     old, gone = write(1, {"a": "x"}), write(2, None)
-    assert await end_state(url, [old, gone, old]) == {"_position": gone.position}
+    assert await end_state(redis_url, [old, gone, old]) == {"_position": gone.position}
 
 
-async def test_a_copy_from_the_database_never_replaces_one_from_the_log(url: str) -> None:
+async def test_a_copy_from_the_database_never_replaces_one_from_the_log(redis_url: str) -> None:
     copied = Write("h", "_position", NO_POSITION, {"a": "copied"}, (), 60)
-    assert (await end_state(url, [copied]))["a"] == "copied"
-    assert (await end_state(url, [copied, write(1, {"a": "log"})]))["a"] == "log"
-    assert (await end_state(url, [write(1, {"a": "log"}), copied]))["a"] == "log"
+    assert (await end_state(redis_url, [copied]))["a"] == "copied"
+    assert (await end_state(redis_url, [copied, write(1, {"a": "log"})]))["a"] == "log"
+    assert (await end_state(redis_url, [write(1, {"a": "log"}), copied]))["a"] == "log"
 
 
 def attempts(members: dict[str, int], complete: bool = False) -> Attempts:
     return Attempts("s", "m", position(1, True, 1), members, 8 * 24 * 3600, complete)
 
 
-async def test_an_attempt_counts_once_however_often_it_arrives(url: str) -> None:
-    client = store.connect(url, 2000)
+async def test_an_attempt_counts_once_however_often_it_arrives(redis_url: str) -> None:
+    client = store.connect(redis_url, 2000)
     await client.flushall()
     verbs = Store(client)
     assert await verbs.add([attempts({"x": 100 * DAY_MS}), attempts({"x": 100 * DAY_MS})]) == 1
@@ -109,9 +74,9 @@ async def test_an_attempt_counts_once_however_often_it_arrives(url: str) -> None
 
 
 async def test_windows_are_left_open_and_right_closed_and_old_attempts_are_trimmed(
-    url: str,
+    redis_url: str,
 ) -> None:
-    client = store.connect(url, 2000)
+    client = store.connect(redis_url, 2000)
     await client.flushall()
     verbs, now = Store(client), 100 * DAY_MS
     edges = {"out": now - 60_000, "in": now - 59_999, "now": now, "later": now + 1}
@@ -120,8 +85,8 @@ async def test_windows_are_left_open_and_right_closed_and_old_attempts_are_trimm
     await client.aclose()
 
 
-async def test_a_set_is_complete_only_once_it_is_said_to_be(url: str) -> None:
-    client = store.connect(url, 2000)
+async def test_a_set_is_complete_only_once_it_is_said_to_be(redis_url: str) -> None:
+    client = store.connect(redis_url, 2000)
     await client.flushall()
     verbs = Store(client)
     await verbs.add([attempts({"x": DAY_MS})])
