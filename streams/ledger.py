@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -14,7 +14,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-DECIDE = "select * from card.decide_and_hold(%s::jsonb)"
+# The lateral reference makes Postgres set the lock timeout before it takes the first lock.
+DECIDE = """
+select d.*
+from set_config('lock_timeout', %s, true) as patience,
+    lateral card.decide_and_hold(case when patience is not null then %s::jsonb end) as d
+"""
+# A batch without an approval may wait this long for a connection and for locks.
+PATIENCE_S = 2.0
 
 FACTS = """
 select
@@ -29,7 +36,8 @@ select
         from kyc.kyc_records k where k.customer_id = u.customer_id
     ) as kyc_records,
     array(
-        select count(x.authorization_id) from unnest(%(windows_s)s::integer[]) with ordinality as w (seconds, n)
+        select count(x.authorization_id)
+        from unnest(%(windows_s)s::integer[]) with ordinality as w (seconds, n)
         left join card.authorizations x
             on x.card_id = c.card_id and x.decided_at <= %(now)s
             and x.decided_at > %(now)s - make_interval(secs => w.seconds)
@@ -58,9 +66,19 @@ class Ledger:
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[dict[str, Any]]]) -> None:
         self._pool = pool
 
-    async def decide_and_hold(self, requests: Sequence[Mapping[str, Any]]) -> Rows:
-        """Decide the batch for good. Answers in the order of the requests."""
-        return await self._rows(DECIDE, (orjson.dumps(list(requests)).decode(),))
+    async def decide_and_hold(
+        self, requests: Sequence[Mapping[str, Any]], until: datetime | None
+    ) -> Rows:
+        """Decide the batch for good. Answers in the order of the requests.
+
+        Waits for neither connection nor lock beyond `until`, when the first approval would be late;
+        it then raises, nothing is decided, and the caller judges anew.
+        """
+        batch = orjson.dumps(list(requests)).decode()
+        async with self._pool.connection(timeout=_left_s(until)) as connection:
+            lock_timeout = f"{max(1, int(_left_s(until) * 1000))}ms"
+            cursor = await connection.execute(DECIDE, (lock_timeout, batch))
+            return await cursor.fetchall()
 
     async def facts(self, card_ids: Sequence[str], windows_s: Sequence[int], now: datetime) -> Rows:
         """What the database knows about the cards, with attempts per window; not the unknown."""
@@ -78,6 +96,16 @@ class Ledger:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(statement, arguments)
             return await cursor.fetchall()
+
+
+def _left_s(until: datetime | None) -> float:
+    """Seconds that may still be waited; raises when there are none."""
+    if until is None:
+        return PATIENCE_S
+    left_s = (until - datetime.now(UTC)).total_seconds()
+    if left_s <= 0:
+        raise TimeoutError("a deadline passed while waiting for the database")
+    return min(left_s, PATIENCE_S)
 
 
 def pool(dsn: str) -> AsyncConnectionPool[AsyncConnection[dict[str, Any]]]:

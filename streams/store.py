@@ -119,16 +119,18 @@ class Store:
         return [mark is not None for mark in await pipe.execute()]
 
     async def counts(
-        self, set_keys: Sequence[str], windows_ms: Sequence[int], now_ms: int
-    ) -> list[tuple[int, ...]]:
-        """For each set, its members in each window (now - window, now]."""
+        self, sets: Sequence[tuple[str, str]], windows_ms: Sequence[int], now_ms: int
+    ) -> list[tuple[int, ...] | None]:
+        """For each (set, meta), its members in each (now - window, now]; none if incomplete."""
         pipe = self._client.pipeline(transaction=False)
-        for key in set_keys:
+        for set_key, meta_key in sets:
+            pipe.hget(meta_key, COMPLETE)
             for window_ms in windows_ms:
-                pipe.zcount(key, f"({now_ms - window_ms}", now_ms)
-        found: list[int] = await pipe.execute()
-        wide = len(windows_ms)
-        return [tuple(found[i : i + wide]) for i in range(0, len(found), wide)]
+                pipe.zcount(set_key, f"({now_ms - window_ms}", now_ms)
+        found: list[Any] = await pipe.execute()
+        wide = 1 + len(windows_ms)
+        rows = [found[i : i + wide] for i in range(0, len(found), wide)]
+        return [None if row[0] is None else tuple(row[1:]) for row in rows]
 
 
 def connect(url: str, timeout_ms: int) -> Redis:

@@ -64,7 +64,8 @@ async def authorize(messages: Sequence[Message], means: Means) -> None:
         verdicts = verdicts_on(requests, facts, now)
     pairs = list(zip(requests, verdicts, strict=True))
     rows = [to_row(r, v, facts_of(r, facts), now) for r, v in pairs if v.is_storable]
-    answers = iter(await means.ledger.decide_and_hold(rows) if rows else ())
+    until = min((r.deadline_at for r, v in pairs if v.approved), default=None)
+    answers = iter(await means.ledger.decide_and_hold(rows, until) if rows else ())
     decided = [
         answer(r, v, next(answers)) if v.is_storable else refusal(r, v, now) for r, v in pairs
     ]

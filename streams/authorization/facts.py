@@ -74,15 +74,16 @@ class Facts:
             return {}
 
     async def _read_copies(self, card_ids: Sequence[str], now: datetime) -> dict[str, CardFacts]:
-        cards = await self._by_key(keys.card_snapshot, card_ids)
-        accounts = await self._by_key(
-            keys.account_snapshot,
-            sorted({c["account_id"] for c in cards.values() if "status" in c}),
+        cards, attempts = await asyncio.gather(
+            self._by_key(keys.card_snapshot, card_ids), self._attempts(card_ids, now)
         )
+        account_ids = sorted({c["account_id"] for c in cards.values() if "status" in c})
+        accounts = await self._by_key(keys.account_snapshot, account_ids)
         customer_ids = sorted({a["customer_id"] for a in accounts.values() if "status" in a})
-        customers = await self._by_key(keys.customer_snapshot, customer_ids)
-        kyc = await self._by_key(keys.kyc_snapshot, customer_ids)
-        attempts = await self._attempts(card_ids, now)
+        customers, kyc = await asyncio.gather(
+            self._by_key(keys.customer_snapshot, customer_ids),
+            self._by_key(keys.kyc_snapshot, customer_ids),
+        )
         found = {}
         for card_id in card_ids:
             card = cards[card_id]
@@ -110,17 +111,16 @@ class Facts:
         self, card_ids: Sequence[str], now: datetime
     ) -> dict[str, tuple[tuple[str, int], ...]]:
         """Attempts per window of the cards whose velocity set misses nothing."""
-        metas = [keys.velocity_meta(features.CARD, one) for one in card_ids]
-        marks = await self._store.complete(metas)
-        complete = [one for one, mark in zip(card_ids, marks, strict=True) if mark]
-        counts = await self._store.counts(
-            [keys.velocity(features.CARD, one) for one in complete],
-            [seconds * 1000 for seconds in WINDOWS_S.values()],
-            int(now.timestamp() * 1000),
-        )
+        sets = [
+            (keys.velocity(features.CARD, one), keys.velocity_meta(features.CARD, one))
+            for one in card_ids
+        ]
+        windows_ms = [seconds * 1000 for seconds in WINDOWS_S.values()]
+        counts = await self._store.counts(sets, windows_ms, int(now.timestamp() * 1000))
         return {
             one: tuple(zip(WINDOWS_S, found, strict=True))
-            for one, found in zip(complete, counts, strict=True)
+            for one, found in zip(card_ids, counts, strict=True)
+            if found is not None
         }
 
     async def _repair(self, rows: Sequence[Mapping[str, Any]]) -> None:

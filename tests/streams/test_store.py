@@ -68,8 +68,10 @@ async def test_an_attempt_counts_once_however_often_it_arrives(redis_url: str) -
     client = store.connect(redis_url, 2000)
     await client.flushall()
     verbs = Store(client)
-    assert await verbs.add([attempts({"x": 100 * DAY_MS}), attempts({"x": 100 * DAY_MS})]) == 1
-    assert await verbs.counts(["s"], [60_000], 100 * DAY_MS) == [(1,)]
+    assert (
+        await verbs.add([attempts({"x": 100 * DAY_MS}, True), attempts({"x": 100 * DAY_MS})]) == 1
+    )
+    assert await verbs.counts([("s", "m")], [60_000], 100 * DAY_MS) == [(1,)]
     await client.aclose()
 
 
@@ -80,8 +82,8 @@ async def test_windows_are_left_open_and_right_closed_and_old_attempts_are_trimm
     await client.flushall()
     verbs, now = Store(client), 100 * DAY_MS
     edges = {"out": now - 60_000, "in": now - 59_999, "now": now, "later": now + 1}
-    await verbs.add([attempts({**edges, "ancient": now - 9 * DAY_MS})])
-    assert await verbs.counts(["s"], [60_000, 10 * DAY_MS], now) == [(2, 3)]
+    await verbs.add([attempts({**edges, "ancient": now - 9 * DAY_MS}, True)])
+    assert await verbs.counts([("s", "m")], [60_000, 10 * DAY_MS], now) == [(2, 3)]
     await client.aclose()
 
 
@@ -91,6 +93,7 @@ async def test_a_set_is_complete_only_once_it_is_said_to_be(redis_url: str) -> N
     verbs = Store(client)
     await verbs.add([attempts({"x": DAY_MS})])
     assert await verbs.complete(["m", "other"]) == [False, False]
+    assert await verbs.counts([("s", "m")], [DAY_MS], DAY_MS) == [None]
     await verbs.add([attempts({}, complete=True)])
     assert await verbs.complete(["m", "other"]) == [True, False]
     await client.aclose()

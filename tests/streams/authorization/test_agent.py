@@ -164,6 +164,18 @@ async def test_a_card_with_too_many_attempts_in_a_minute_is_refused(desk: Desk) 
     assert (decided.response_code, decided.reason_code) == ("59", "VELOCITY_EXCEEDED")
 
 
+async def test_an_approval_that_would_come_late_is_not_made(desk: Desk) -> None:
+    card = new_card(desk.dsn)
+    late = request(card, deadline_at=datetime.now(UTC) + timedelta(milliseconds=300))
+    with psycopg.connect(desk.dsn) as holder:
+        lock = "select 1 from card.card_accounts where account_id = %s for update"
+        holder.execute(lock, (card.account_id,))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            await desk.decide(late)
+    (decided,) = await desk.decide(late)
+    assert (decided.response_code, decided.reason_code) == ("91", "DEADLINE_EXCEEDED")
+
+
 async def test_a_conflict_is_marked_and_changes_nothing(desk: Desk) -> None:
     card = new_card(desk.dsn)
     first = request(card, 100)

@@ -22,9 +22,9 @@ insert into card.authorizations (
     merchant_id, mcc, merchant_country, channel, decision, response_code, reason_code, rule_hits,
     facts, rule_version, requested_at, decided_at)
 values (
-    %(authorization_id)s::uuid, %(authorization_id)s::text, 'h', %(card_id)s, %(account_id)s, %(amount_minor)s,
-    'CZK', %(merchant_id)s, '5411', %(merchant_country)s, 'CHIP', %(decision)s, '00', 'APPROVED',
-    '[]', '{}', '1', now(), %(decided_at)s)
+    %(authorization_id)s::uuid, %(authorization_id)s::text, repeat('a', 64), %(card_id)s,
+    %(account_id)s, %(amount_minor)s, 'CZK', %(merchant_id)s, '5411', %(merchant_country)s, 'CHIP',
+    %(decision)s, '00', 'APPROVED', '[]', '{}', '1', now(), %(decided_at)s)
 """
 
 
