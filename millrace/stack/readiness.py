@@ -24,7 +24,7 @@ def probe(
         "kafka": lambda: _kafka(variables["MILLRACE_KAFKA"]),
         "registry": http("registry", "/apis/ccompat/v7/subjects"),
         "connect": http("connect", "/connectors"),
-        "worker": http("worker", "/"),
+        "worker": http("worker", "/health"),
         "gateway": http("gateway", "/health"),
         "dagster-code": lambda: _grpc(ports["dagster-code"]),
         "dagster-webserver": http("dagster-webserver", "/server_info"),
