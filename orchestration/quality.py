@@ -14,24 +14,37 @@ from schemas.contract import Contract
 
 # The check on a warehouse table that says whether this tick was published.
 PUBLISHED = "is_published"
+# The check of a silver table that stands for every fact of its contract.
+CONTRACT = "contract"
 SEVERITY = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
 
 
-def check_name(rule: str) -> str:
-    """A rule's name as Dagster allows it: `payment_id.required` is `payment_id_required`."""
-    return rule.replace(".", "_")
+def named(contract: Contract) -> list[catalog.Rule]:
+    """The rules that are checks of their own: business truths, over one row or the whole table."""
+    facts = {rule.name for rule in catalog.from_contract(contract) if rule.expect is None}
+    return [rule for rule in catalog.rules(contract) if rule.name not in facts]
 
 
 def specs(contract: Contract, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """One check a rule. The gate is ours: a failed one holds back its own table and no other."""
+    """Columns as the contract has them are one check, each business truth is its own.
+
+    The gate is ours, not Dagster's: a failed check holds back its own table and no other.
+    """
+    facts = len(catalog.rules(contract)) - len(named(contract))
+    columns = dg.AssetCheckSpec(
+        CONTRACT, asset=asset, description=f"{facts} facts of the contract's columns and key."
+    )
     return [
-        dg.AssetCheckSpec(
-            check_name(rule.name),
-            asset=asset,
-            description=rule.why or (f"{rule.expect} when {rule.when}" if rule.expect else None),
-            metadata={"severity": rule.severity, "rule": rule.name},
-        )
-        for rule in catalog.rules(contract)
+        columns,
+        *(
+            dg.AssetCheckSpec(
+                rule.name,
+                asset=asset,
+                description=rule.why or f"{rule.expect} when {rule.when}",
+                metadata={"severity": rule.severity},
+            )
+            for rule in named(contract)
+        ),
     ]
 
 
@@ -45,13 +58,25 @@ def judged(tick: Tick, contract: Contract, increment: Increment) -> SuiteResult:
 def results(
     contract: Contract, asset: dg.AssetKey, verdict: SuiteResult
 ) -> Iterator[dg.AssetCheckResult]:
-    """One result a rule. Without rows to judge, or without the column, a rule has not failed."""
+    """The verdict as checks. Without rows to judge, or without the column, no rule has failed."""
     outcomes = {outcome.name: outcome for outcome in verdict.outcomes}
-    for rule in catalog.rules(contract):
+    own = named(contract)
+    names = {rule.name for rule in own}
+    facts = [outcome for outcome in verdict.outcomes if outcome.name not in names]
+    broken = [outcome for outcome in facts if not outcome.success]
+    yield dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=CONTRACT,
+        passed=not broken,
+        severity=SEVERITY["error" if any(o.blocks for o in broken) or not broken else "warning"],
+        description="; ".join(map(str, broken)) or None,
+        metadata={"evaluated_rows": verdict.rows, "rules": len(facts)},
+    )
+    for rule in own:
         outcome = outcomes.get(rule.name)
         yield dg.AssetCheckResult(
             asset_key=asset,
-            check_name=check_name(rule.name),
+            check_name=rule.name,
             passed=outcome is None or outcome.success,
             severity=SEVERITY[rule.severity],
             metadata=_facts(outcome),
