@@ -12,7 +12,7 @@ import pytest
 
 from millrace.stack import Stack, processes
 from millrace.stack.supervision import SUPERVISORD
-from tests.conftest import temporary_stack
+from tests.conftest import DATA_PATH, temporary_stack
 
 pytestmark = pytest.mark.stack
 PARTS = ("postgres", "redis")
@@ -24,82 +24,84 @@ def small() -> Iterator[Stack]:
     yield from temporary_stack(PARTS)
 
 
-@pytest.fixture(autouse=True)
-def _whole(small: Stack) -> None:
+@pytest.fixture
+def whole(small: Stack) -> Stack:
+    """The small stack, with all of it running."""
     small.up(PARTS)
+    return small
 
 
-def test_up_again_changes_nothing(small: Stack) -> None:
-    before = {part: small.pid(part) for part in PARTS}
+def test_up_again_changes_nothing(whole: Stack) -> None:
+    before = {part: whole.pid(part) for part in PARTS}
     began = time.monotonic()
-    small.up(PARTS)
+    whole.up(PARTS)
     assert time.monotonic() - began < 5
-    assert {part: small.pid(part) for part in PARTS} == before
+    assert {part: whole.pid(part) for part in PARTS} == before
     assert all(before.values())
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_killed_part_comes_back(small: Stack, part: str) -> None:
-    old = small.kill(part)
-    eventually(lambda: small.pid(part) not in (None, old))
-    small.up(PARTS)
-    assert answers(small)
+def test_a_killed_part_comes_back(whole: Stack, part: str) -> None:
+    old = whole.kill(part)
+    eventually(lambda: whole.pid(part) not in (None, old))
+    whole.up(PARTS)
+    assert answers(whole)
 
 
-def test_a_stopped_part_stays_down_until_it_is_started(small: Stack) -> None:
-    small.stop("redis")
-    assert small.pid("redis") is None
+def test_a_stopped_part_stays_down_until_it_is_started(whole: Stack) -> None:
+    whole.stop("redis")
+    assert whole.pid("redis") is None
     time.sleep(1.5)
-    assert small.status()["redis"].state == "STOPPED"
-    small.start("redis")
-    assert small.pid("redis") is not None
+    assert whole.status()["redis"].state == "STOPPED"
+    whole.start("redis")
+    assert whole.pid("redis") is not None
 
 
-def test_up_heals_a_killed_supervisor(small: Stack) -> None:
-    orphans = [small.pid(part) for part in PARTS]
-    kill_supervisor(small)
+def test_up_heals_a_killed_supervisor(whole: Stack) -> None:
+    orphans = [whole.pid(part) for part in PARTS]
+    kill_supervisor(whole)
     assert all(pid and psutil.pid_exists(pid) for pid in orphans), "parts outlive their supervisor"
-    small.up(PARTS)
-    assert answers(small)
-    assert not set(orphans) & {small.pid(part) for part in PARTS}
+    whole.up(PARTS)
+    assert answers(whole)
+    assert not set(orphans) & {whole.pid(part) for part in PARTS}
     assert processes.wait_gone([pid for pid in orphans if pid], within_s=0) == []
 
 
-def test_down_heals_a_killed_supervisor(small: Stack) -> None:
-    kill_supervisor(small)
-    small.down()
-    assert processes_of(small.layout.home) == []
+def test_down_heals_a_killed_supervisor(whole: Stack) -> None:
+    kill_supervisor(whole)
+    whole.down()
+    assert processes_of(whole.layout.home) == []
 
 
-def test_down_leaves_no_process_and_keeps_the_data(small: Stack) -> None:
-    with psycopg.connect(small.env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
+def test_down_leaves_no_process_and_keeps_the_data(whole: Stack) -> None:
+    with psycopg.connect(whole.env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
         connection.execute("create table if not exists public.kept as select 42 as answer")
-    small.down()
-    assert processes_of(small.layout.home) == []
-    small.up(PARTS)
-    with psycopg.connect(small.env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
+    whole.down()
+    assert processes_of(whole.layout.home) == []
+    whole.up(PARTS)
+    with psycopg.connect(whole.env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
         assert connection.execute("select answer from public.kept").fetchone() == (42,)
 
 
-def test_a_port_taken_meanwhile_is_replaced(small: Stack) -> None:
+def test_a_port_taken_meanwhile_is_replaced(whole: Stack) -> None:
     import socket
 
-    small.down()
-    old = small.ports["redis"]
+    whole.down()
+    old = whole.ports["redis"]
     with socket.socket() as stranger:
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         stranger.bind(("127.0.0.1", old))
         stranger.listen()
-        small.up(PARTS)
-        assert small.ports["redis"] != old
-        assert answers(small)
+        whole.up(PARTS)
+        assert whole.ports["redis"] != old
+        assert answers(whole)
 
 
-def test_postgres_is_not_root_and_asks_for_its_password(small: Stack) -> None:
-    pid = small.pid("postgres")
+def test_postgres_is_not_root_and_asks_for_its_password(whole: Stack) -> None:
+    pid = whole.pid("postgres")
     assert pid is not None
     assert psutil.Process(pid).username() != "root"
-    wrong = small.env["MILLRACE_OLTP_DSN"].replace(small.secrets["MILLRACE_APP_PASSWORD"], "wrong")
+    wrong = whole.env["MILLRACE_OLTP_DSN"].replace(whole.secrets["MILLRACE_APP_PASSWORD"], "wrong")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong)
 
@@ -113,6 +115,14 @@ def test_a_folder_postgres_may_not_enter_is_no_obstacle(tmp_path: Path) -> None:
     finally:
         stack.down(purge=True)
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("part", ["kafka", "registry", "connect", "worker", "gateway"])
+def test_every_part_of_the_data_path_comes_back(stack: Stack, part: str) -> None:
+    old = stack.kill(part)
+    eventually(lambda: stack.pid(part) not in (None, old))
+    stack.up(DATA_PATH)
+    assert stack.status()[part].state == "RUNNING"
 
 
 def eventually(true: Callable[[], bool], within_s: float = 15) -> None:
