@@ -162,6 +162,7 @@ def create_app(settings: Settings) -> faust.App:
         "millrace.dead-letters",
         broker=f"kafka://{settings.kafka.replace(',', ';kafka://')}",
         store="memory://",
+        datadir=settings.home / "faust",
         value_serializer="raw",
         key_serializer="raw",
         topic_allow_declare=False,

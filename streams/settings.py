@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -11,6 +13,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_", frozen=True)
 
+    # Faust keeps a folder of its own below it.
+    home: Path = Path(".millrace")
     # Where requests and changes come from and decisions go.
     kafka: str = "127.0.0.1:9092"
     # Schemas by id, Confluent API.
