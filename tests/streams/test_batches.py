@@ -1,0 +1,90 @@
+"""What a batch agent does with messages it cannot read, cannot handle, or cannot handle now."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from streams.batches import BatchService, Message, batches
+from streams.codec import Codec, Undecodable
+
+
+class Letters:
+    """Keeps what is buried."""
+
+    def __init__(self) -> None:
+        self.buried: list[tuple[int, str]] = []
+
+    async def send(self, record: ConsumerRecord, error: Exception) -> None:
+        self.buried.append((record.offset, type(error).__name__))
+
+
+def record(offset: int, value: bytes | None) -> ConsumerRecord:
+    return ConsumerRecord("t", 0, offset, 0, 0, b"k", value, None, 1, 1, ())
+
+
+async def decode(codec: Codec, found: ConsumerRecord) -> str | None:
+    if found.value == b"garbage":
+        raise Undecodable("avro", "garbage")
+    return found.value.decode() if found.value is not None else None
+
+
+Handled = list[list[str]]
+
+
+def service(letters: Letters, failures: dict[str, list[Exception]]) -> tuple[Any, Handled]:
+    handled: Handled = []
+
+    @batches("t", capability="test", decode=decode)
+    async def keep(messages: Sequence[Message], means: None) -> None:
+        for message in messages:
+            if failures.get(message.event):
+                raise failures[message.event].pop(0)
+        handled.append([message.event for message in messages])
+
+    made = BatchService(keep, None, servers="127.0.0.1:1", codec=None, letters=letters)  # type: ignore[arg-type]
+    return made, handled
+
+
+async def test_a_batch_is_handled_whole_and_what_is_unreadable_or_empty_is_left_out() -> None:
+    letters = Letters()
+    agent, handled = service(letters, {})
+    values = [b"a", b"garbage", None, b"b"]
+    await agent._process([record(n, value) for n, value in enumerate(values)])
+    assert handled == [["a", "b"]]
+    assert letters.buried == [(1, "Undecodable")]
+    assert agent.progress.untold == {TopicPartition("t", 0): 4}
+
+
+async def test_a_message_that_breaks_the_handler_is_buried_and_the_others_are_handled() -> None:
+    letters = Letters()
+    broken = [ValueError("never")] * 9
+    agent, handled = service(letters, {"b": broken})
+    await agent._process([record(n, value) for n, value in enumerate([b"a", b"b", b"c"])])
+    assert handled == [["a"], ["c"]]
+    assert letters.buried == [(1, "ValueError")]
+
+
+@pytest.mark.parametrize(
+    "outage", [ConnectionError("down"), TimeoutError(), psycopg.OperationalError("down")], ids=repr
+)
+async def test_an_outage_is_waited_for_and_nothing_is_buried(outage: Exception) -> None:
+    letters = Letters()
+    agent, handled = service(letters, {"a": [outage, outage]})
+    await agent._process([record(0, b"a")])
+    assert (handled, letters.buried) == ([["a"]], [])
+    assert agent.waits_for is None
+
+
+async def test_a_stop_during_an_outage_commits_nothing_of_the_batch() -> None:
+    agent, handled = service(Letters(), {"a": [ConnectionError("down")] * 1000})
+    work = asyncio.create_task(agent._process([record(0, b"a")]))
+    await asyncio.sleep(0.2)
+    agent._stopped.set()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert (handled, agent.progress.untold) == ([], {})
