@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,11 +66,11 @@ def apply(
 
 
 def status(connect_url: str) -> Status:
-    """How the connector is now; state UNREACHABLE or MISSING when there is nothing to ask."""
+    """How the connector is now, asked once; UNREACHABLE or MISSING when there is nothing to ask."""
     try:
         with _client(connect_url) as client:
-            return _status(client)
-    except httpx.TransportError as error:
+            return _status(client, _send_once)
+    except (httpx.TransportError, _NotYet) as error:
         return Status("UNREACHABLE", error=f"Connect does not answer at {connect_url}: {error}")
 
 
@@ -97,7 +98,7 @@ def _put(client: httpx.Client, settings: dict[str, str]) -> bool:
 def _wait_until_streaming(client: httpx.Client, deadline: float) -> None:
     restarts_left = 3
     while True:
-        now = _status(client)
+        now = _status(client, _send)
         if now.state == RUNNING and _snapshot_is_over(client):
             return
         if now.state == FAILED:
@@ -122,10 +123,11 @@ def _snapshot_is_over(client: httpx.Client) -> bool:
     return any("snapshot" not in offset or "snapshot_completed" in offset for offset in offsets)
 
 
-def _status(client: httpx.Client) -> Status:
-    answer = _ask(client, "GET", f"/connectors/{config.NAME}/status", missing=None)
-    if answer is None:
+def _status(client: httpx.Client, send: Send) -> Status:
+    response = send(client, "GET", f"/connectors/{config.NAME}/status", None)
+    if response.status_code == 404:
         return Status("MISSING", error=f"connector {config.NAME} is not registered")
+    answer = response.raise_for_status().json()
     parts = [answer["connector"], *answer["tasks"]]
     tasks = tuple(task["state"] for task in answer["tasks"])
     traces = [part.get("trace", "") for part in parts if part["state"] == FAILED]
@@ -146,25 +148,33 @@ def _client(connect_url: str) -> httpx.Client:
     return httpx.Client(base_url=connect_url, timeout=15)
 
 
-@retry(
-    retry=retry_if_exception_type((_NotYet, httpx.ConnectError)),
-    wait=wait_random_exponential(multiplier=0.2, max=2),
-    stop=stop_after_delay(PATIENCE_S),
-    reraise=True,
-)
-def _send(client: httpx.Client, method: str, path: str, body: Any) -> httpx.Response:
+def _send_once(client: httpx.Client, method: str, path: str, body: Any) -> httpx.Response:
     response = client.request(method, path, json=body)
     if response.status_code in (409, 500, 503):
         raise _NotYet(f"{method} {path} answers {response.status_code}: {response.text[:500]}")
     return response
 
 
+Send = Callable[[httpx.Client, str, str, Any], httpx.Response]
+_retried: Send = retry(
+    retry=retry_if_exception_type((_NotYet, httpx.ConnectError)),
+    wait=wait_random_exponential(multiplier=0.2, max=2),
+    stop=stop_after_delay(PATIENCE_S),
+    reraise=True,
+)(_send_once)
+
+
+def _send(client: httpx.Client, method: str, path: str, body: Any) -> httpx.Response:
+    """Ask again for as long as Connect may still be starting."""
+    try:
+        return _retried(client, method, path, body)
+    except (_NotYet, httpx.TransportError) as error:
+        raise ConnectorError(f"Kafka Connect was not ready in {PATIENCE_S} s: {error}") from error
+
+
 def _ask(client: httpx.Client, method: str, path: str, json: Any = None, **otherwise: Any) -> Any:
     """Connect's answer; `missing` is returned instead when there is no such connector."""
-    try:
-        response = _send(client, method, path, json)
-    except _NotYet as error:
-        raise ConnectorError(f"Kafka Connect was not ready in {PATIENCE_S} s: {error}") from error
+    response = _send(client, method, path, json)
     if response.status_code == 404 and "missing" in otherwise:
         return otherwise["missing"]
     if response.is_error:

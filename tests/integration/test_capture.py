@@ -266,12 +266,6 @@ def test_a_database_that_does_not_answer_is_refused_with_the_reason_and_changes_
     assert "unchanged" in apply(stack)
 
 
-def test_a_connect_that_does_not_run_is_said_plainly():
-    status = register.status("http://127.0.0.1:1")
-    assert status.state == "UNREACHABLE"
-    assert "does not answer at http://127.0.0.1:1" in status.error
-
-
 def test_the_password_is_not_in_the_settings_that_connect_shows(stack):
     url = f"{stack.env['MILLRACE_CONNECT']}/connectors/{config.NAME}/config"
     assert httpx.get(url).json()["database.password"] == "${env:MILLRACE_CDC_PASSWORD}"
