@@ -27,7 +27,10 @@ def lineage(
     if as_json:
         typer.echo(json.dumps(origin.as_json(), indent=2))
         return
-    Console(soft_wrap=True).print(_tree(origin))
+    console = Console()
+    # Names are worth more than the margin: a pipe, and a narrow terminal, get whole lines.
+    console.width = max(console.width, 200)
+    console.print(_tree(origin))
 
 
 def way_back(store: Path, name: str) -> Origin:
@@ -60,7 +63,7 @@ def _short(origin: Origin) -> str:
     if kind == "file":
         name = "/".join(Path(name).parts[-3:]) if name.endswith("current") else _tail(name)
         kind = "delta"
-    return f"{kind} {name}" + (f" [cyan].{origin.column}[/]" if origin.column else "")
+    return f"{kind} {name}" + (f"[cyan].{origin.column}[/]" if origin.column else "")
 
 
 def _tail(path: str) -> str:

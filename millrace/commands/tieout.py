@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +20,11 @@ def tieout(
     ] = False,
 ) -> None:
     """Show the last tie-out; exit code 1 when any figure differs or none was made."""
-    last = control.last_tie_out(Settings().warehouse_dsn)
+    try:
+        last = control.last_tie_out(Settings().warehouse_dsn)
+    except psycopg.OperationalError:
+        typer.echo("The warehouse does not answer: is the stack up? (`millrace up`)", err=True)
+        raise typer.Exit(1) from None
     if last is None:
         typer.echo("No tie-out has been made yet: run `millrace demo` first.", err=True)
         raise typer.Exit(1)
