@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,23 +39,18 @@ def migrate(dsn: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def empty_database(postgres_only) -> Iterator[Callable[[], Database]]:
-    """Makes databases with nothing in them; all are dropped at the end."""
+def empty_database(postgres_only) -> Callable[[], Database]:
+    """Makes databases with nothing in them; they go with the session's Postgres."""
     env = postgres_only.env
-    names = []
 
     def make() -> Database:
         name = f"test_{uuid4().hex[:12]}"
         with psycopg.connect(env["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True) as connection:
             connection.execute(f'create database "{name}" template template0')
-        names.append(name)
         dsns = (env["MILLRACE_OLTP_ADMIN_DSN"], env["MILLRACE_OLTP_DSN"])
         return Database(*(urlsplit(dsn)._replace(path=f"/{name}").geturl() for dsn in dsns))
 
-    yield make
-    with psycopg.connect(env["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True) as connection:
-        for name in names:
-            connection.execute(f'drop database "{name}" with (force)')
+    return make
 
 
 @pytest.fixture(scope="module")
