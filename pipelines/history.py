@@ -25,7 +25,8 @@ def states(
 ) -> DataFrame:
     """Every state of the touched keys: `changes` put among the `known` history rows of their keys.
 
-    `_is_new` marks what history does not have like this yet. `fill` carries the previous value into
+    `_is_new` marks what history does not have like this yet, `_has_news` every state of a key that
+    has such. `fill` carries the previous value into
     columns that a change did not carry (deletes, values stored out of line); needed only when there
     are such.
     """
@@ -68,13 +69,16 @@ def states(
         "_is_current", F.lead(F.lit(1)).over(order).isNull()
     )
     moved = "not (_old_from <=> _valid_from and _old_to <=> _valid_to) or size(_unchanged) > 0"
-    return bounded.withColumn("_is_new", F.expr(f"_arrived or {moved}"))
+    marked = bounded.withColumn("_is_new", F.expr(f"_arrived or {moved}"))
+    return marked.withColumn("_has_news", F.max("_is_new").over(key))
 
 
 def last_states(all_states: DataFrame, contract: Contract, tick: int) -> DataFrame:
-    """The last state of each key, deleted ones included: the rows of the current table."""
+    """The last state of each key with news, deleted ones included: rows of the current table."""
     names = [*(c.name for c in contract.columns), *TECHNICAL]
-    return all_states.where("_is_current").select(*names, F.lit(tick).cast("bigint").alias("_tick"))
+    return all_states.where("_is_current and _has_news").select(
+        *names, F.lit(tick).cast("bigint").alias("_tick")
+    )
 
 
 def _filled(name: str, so_far: WindowSpec) -> Column:

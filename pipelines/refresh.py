@@ -31,6 +31,14 @@ BATCHES = "silver:batches"
 TICKS = "silver:ticks"
 # Above this many changes the touched keys are joined, not broadcast.
 BROADCAST_CHANGES = 200_000
+# Below this many records compiling a query takes longer than interpreting it in one task.
+FEW_RECORDS = 20_000
+FOR_FEW_RECORDS = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,9 @@ class _Build:
         if files is not None and not own:
             return None
         self.files = own
+        if files is not None and sum(f.rows for f in own) <= FEW_RECORDS:
+            for name, value in FOR_FEW_RECORDS.items():
+                self.spark.conf.set(name, value)
         return delta.read(self.spark, table).where(
             (F.col("entity") == self.contract.entity) & (F.col("batch_id") > self.since)
         )
@@ -152,7 +163,11 @@ class _Build:
             last = max(self.since, facts.first_waiting - 1)
         mark = Mark(BATCHES, last) if last > self.since else None
         tick = max(self.last_tick + 1, time.time_ns() // 1_000_000)
-        changed = self._write(valid, facts, tick, mark) if facts.valid else self._pass(mark)
+        changed = 0
+        if facts.valid:
+            changed = self._write(valid, facts, tick, mark)
+        else:
+            self._pass(mark)
         return SilverResult(
             entity=self.contract.entity,
             rows_in=facts.rows,
@@ -161,7 +176,7 @@ class _Build:
             deleted=facts.deleted,
             waiting=facts.waiting,
             last_batch_id=last,
-            tick=tick if facts.valid else self.last_tick,
+            tick=tick if changed else self.last_tick,
         )
 
     def _write(self, valid: DataFrame, facts: _Facts, tick: int, mark: Mark | None) -> int:
@@ -176,11 +191,15 @@ class _Build:
         states = history.states(valid, known, self.contract, fill).localCheckpoint()
         if facts.valid <= BROADCAST_CHANGES:
             states = states.hint("broadcast")
-        changed = self._write_current(states, touched, known_rows > 0, tick)
-        self._write_history(states, known_rows > 0, mark)
+        (changed,) = _row(states.selectExpr("count_if(_is_current and _has_news)"))
+        if changed:
+            self._write_current(states, touched, known_rows > 0, tick)
+            self._write_history(states, known_rows > 0, mark)
+        else:
+            self._pass(mark)
         if known is not None:
             known.unpersist()
-        return changed
+        return int(changed)
 
     def _known(self, touched: DataFrame) -> tuple[DataFrame | None, int, bool]:
         """History rows of the touched keys, how many, and whether any was not carried whole."""
@@ -193,31 +212,26 @@ class _Build:
 
     def _write_current(
         self, states: DataFrame, touched: DataFrame, is_known: bool, tick: int
-    ) -> int:
-        # Current is written first, so its watermark is not history's: see what it has itself.
+    ) -> None:
+        # States are computed from all that history knows, so none is older than what is here.
         rows = history.last_states(states, self.contract, tick)
         mark = Mark(TICKS, tick)
-        if not is_known and not self._has_current(touched):
-            return delta.append(
-                rows, self.current, mark, statistics=(*self.contract.key, "_tick", "_batch_id")
-            )
-        order = (f"struct({', '.join(f'{side}.{c}' for c in cdc.ORDER)})" for side in ("s", "t"))
-        mine, theirs = order
-        columns = [*(c.name for c in self.contract.columns), "_is_deleted"]
-        row_s, row_t = (f"struct({', '.join(f'{side}.{c}' for c in columns)})" for side in "st")
-        newer = f"{mine} > {theirs} or ({mine} = {theirs} and not ({row_s} <=> {row_t}))"
-        return delta.merge(rows, self.current, self._on(), newer, mark)
+        # Current is written first: after a kill it may have keys that history has not.
+        if is_known or self._has_current(touched):
+            delta.upsert(rows, self.current, self.contract.key, mark)
+        else:
+            statistics = (*self.contract.key, "_tick", "_batch_id")
+            delta.append(rows, self.current, mark, statistics=statistics)
 
     def _write_history(self, states: DataFrame, is_known: bool, mark: Mark | None) -> None:
         rows = states.where("_is_new").select(*history.columns(self.contract))
         if is_known:
-            on = f"{self._on()} and t._streamed = s._streamed and t._lsn = s._lsn"
-            delta.merge(rows, self.history, on, "true", mark)
+            delta.upsert(rows, self.history, (*self.contract.key, "_streamed", "_lsn"), mark)
         else:
             statistics = (*self.contract.key, "_batch_id")
             delta.append(rows, self.history, mark, statistics=statistics)
 
-    def _pass(self, mark: Mark | None) -> int:
+    def _pass(self, mark: Mark | None) -> None:
         """Nothing to apply: move the watermark alone."""
         if mark:
             typed = {c.name: cdc.sql_type(c) for c in self.contract.columns} | cdc.TECHNICAL
@@ -225,7 +239,6 @@ class _Build:
             ddl += ", _unchanged array<string>, _valid_from timestamp, _valid_to timestamp"
             nothing = self.spark.createDataFrame([], f"{ddl}, _is_current boolean")
             delta.append(nothing, self.history, mark)
-        return 0
 
     def _keep(self, broken: DataFrame) -> None:
         table = lake.quarantine(self.folder)
@@ -246,9 +259,6 @@ class _Build:
             return False
         keys = delta.read(self.spark, self.current).select(*self.contract.key)
         return bool(keys.join(touched, list(self.contract.key), "left_semi").take(1))
-
-    def _on(self) -> str:
-        return " and ".join(f"t.{name} = s.{name}" for name in self.contract.key)
 
     def _schema_ids(self, news: DataFrame, column: str) -> list[int]:
         """The ids in the batch: from the log's bounds where they say it, else from the rows."""

@@ -57,7 +57,9 @@ def _options(settings: Settings) -> dict[str, str]:
         "spark.sql.ansi.enabled": "false",
         "spark.sql.shuffle.partitions": "4",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.databricks.delta.snapshotPartitions": "2",
+        # The state of a table is small: one task reads it, and every 50th commit sums it up.
+        "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
         # The source of a MERGE is cached by us; copying it again costs a job each.
         "spark.databricks.delta.merge.materializeSource": "none",
     }
