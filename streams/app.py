@@ -170,6 +170,8 @@ def create_app(settings: Settings) -> faust.App:
         web_bind="127.0.0.1",
         web_tables_enabled=False,
         broker_commit_interval=0.5,
+        broker_session_timeout=10,
+        broker_heartbeat_interval=2,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=1024,
         table_standby_replicas=0,

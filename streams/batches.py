@@ -35,6 +35,8 @@ BATCH_MAX = 300
 # empty fetch returns soon enough for a clean stop.
 POLL_MS = 250
 FETCH_WAIT_MS = 500
+# A killed worker's partitions are given to its successor after this; brokers allow no less.
+SESSION_MS, HEARTBEAT_MS = 6000, 1500
 # A batch waits for what is down as long as it takes; the session heartbeat shows that we live.
 POLL_INTERVAL_MAX_MS = 24 * 3600 * 1000
 # A killed worker repeats at most this much work; a commit per batch would cost more than that.
@@ -184,6 +186,8 @@ class BatchService(Service):
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 fetch_max_wait_ms=FETCH_WAIT_MS,
+                session_timeout_ms=SESSION_MS,
+                heartbeat_interval_ms=HEARTBEAT_MS,
                 max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
             )
             try:
