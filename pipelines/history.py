@@ -26,26 +26,17 @@ def states(
     """Every state of the touched keys: `changes` put among the `known` history rows of their keys.
 
     `_is_new` marks what history does not have like this yet, `_has_news` every state of a key that
-    has such. `fill` carries the previous value into
-    columns that a change did not carry (deletes, values stored out of line); needed only when there
-    are such.
+    has such. `fill` carries the previous value into columns that a change did not carry (deletes,
+    values stored out of line); needed only when there are such.
     """
-    plain = [*(c.name for c in contract.columns), *TECHNICAL, "_unchanged"]
-    rows = changes.select(
-        *plain,
-        F.lit(None).cast("timestamp").alias("_old_from"),
-        F.lit(None).cast("timestamp").alias("_old_to"),
-        F.lit(True).alias("_arrived"),
-    )
+    names = [c.name for c in contract.columns]
+    plain = [*names, *TECHNICAL, "_unchanged"]
+    rows = changes.select(*plain, F.lit(True).alias("_arrived"))
     if known is not None:
-        rows = rows.unionByName(
-            known.select(
-                *plain,
-                F.col("_valid_from").alias("_old_from"),
-                F.col("_valid_to").alias("_old_to"),
-                F.lit(False).alias("_arrived"),
-            )
-        )
+        # What history says now, to see afterwards whether it still says so.
+        said = F.struct(*names, *VALIDITY).alias("_said")
+        known = known.select(*plain, F.lit(False).alias("_arrived"), said)
+        rows = rows.unionByName(known, allowMissingColumns=True)
     key = Window.partitionBy(*contract.key)
     # The same change twice is the same state: the first record of it stands for all.
     ordered = key.orderBy(*ORDER, "_arrived", "_offset", "_partition")
@@ -58,18 +49,16 @@ def states(
     so_far = order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     if fill:
         rows = rows.select(
-            *(
-                _filled(name, so_far) if name not in contract.key else F.col(name)
-                for name in (c.name for c in contract.columns)
-            ),
+            *(_filled(n, so_far) if n not in contract.key else F.col(n) for n in names),
             *(name for name in rows.columns if name.startswith("_")),
         )
     dated = rows.withColumn("_valid_from", F.max("_changed_at").over(so_far))
     bounded = dated.withColumn("_valid_to", F.lead("_valid_from").over(order)).withColumn(
         "_is_current", F.lead(F.lit(1)).over(order).isNull()
     )
-    moved = "not (_old_from <=> _valid_from and _old_to <=> _valid_to) or size(_unchanged) > 0"
-    marked = bounded.withColumn("_is_new", F.expr(f"_arrived or {moved}"))
+    says = f"struct({', '.join(f'`{name}`' for name in (*names, *VALIDITY))})"
+    is_new = "_arrived" if known is None else f"_arrived or not (_said <=> {says})"
+    marked = bounded.withColumn("_is_new", F.expr(is_new))
     return marked.withColumn("_has_news", F.max("_is_new").over(key))
 
 
