@@ -30,7 +30,9 @@ def tieout(
         raise typer.Exit(1)
     cut_id, taken_at, figures = last
     different = [figure for figure in figures if not figure.is_exact]
-    Console().print(table(different if differences else figures))
+    console = Console()
+    console.width = max(console.width, 120)
+    console.print(table(different if differences else figures))
     typer.echo(
         f"cut {cut_id}, taken {taken_at:%Y-%m-%d %H:%M:%S} UTC: {len(figures)} figures, "
         + (f"{len(different)} differ" if different else "all exact")
