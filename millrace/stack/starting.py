@@ -15,7 +15,8 @@ from millrace.stack.errors import StackError
 from millrace.stack.parts import ALL
 from millrace.stack.supervision import Supervisor
 
-POLL_S = 0.1
+# Often at first, for what starts at once; then less, because asking costs the time of those asked.
+POLL_FIRST_S, POLL_GROWTH, POLL_LONGEST_S = 0.1, 1.2, 0.6
 LOG_TAIL_LINES = 15
 
 
@@ -84,6 +85,7 @@ class Starter:
     def _wait_ready(self, name: str) -> None:
         probe = readiness.probe(name, self._site.ports, self._site.variables)
         deadline = time.monotonic() + ALL[name].ready_within_s
+        pause_s = POLL_FIRST_S
         while (missing := probe()) is not None:
             state = self._supervisor.states()[name].state
             if state in ("FATAL", "STOPPED", "EXITED"):
@@ -97,7 +99,8 @@ class Starter:
                     f"{name} is not ready after {ALL[name].ready_within_s} s: {missing}\n"
                     f"Its log ends:\n{self._tail(name)}"
                 )
-            time.sleep(POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(POLL_LONGEST_S, pause_s * POLL_GROWTH)
 
     def _furnish(self, name: str) -> None:
         """What a ready part still needs before others may use it; each step is idempotent."""
