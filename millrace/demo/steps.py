@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from millrace import lag
 from millrace.demo import collecting
 from millrace.demo.report import DemoReport
 from millrace.progress import watch
@@ -26,6 +27,9 @@ from orchestration.run import refresh
 
 # Its sensors would start a run, and with it Spark, in the middle of the latency measurement.
 LAST = "dagster-daemon"
+CATCH_UP_S = 240
+# Heartbeats keep a little of the log unconfirmed at any time.
+QUIET_LOG_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Run:
             os.environ.update({**self.stack.secrets, **self.stack.env})
         with self._step("load", "Loading data through the operational tables"):
             sources = self._load()
+        with self._step("capture", "Waiting until capture and caches have caught up"):
+            self._catch_up()
         wishes = self.wishes
         asked = round(wishes.rate * wishes.seconds)
         with self._step("traffic", f"{asked} authorizations, {wishes.rate:g} a second"):
@@ -83,6 +89,17 @@ class Run:
             for rejection in report.rejections:
                 self._say(f"left out: {rejection}")
         return tuple(sources)
+
+    def _catch_up(self) -> None:
+        """The load is not the traffic: latency is measured when the load has passed through."""
+        env = self.stack.env
+        for _ in range(CATCH_UP_S):
+            log_bytes = sum(lag.of_slots(env["MILLRACE_OLTP_ADMIN_DSN"]).values())
+            messages = sum(lag.of_groups(env["MILLRACE_KAFKA"]).values())
+            if log_bytes <= QUIET_LOG_BYTES and messages == 0:
+                return
+            time.sleep(1)
+        self._say(f"still behind: {log_bytes:,} bytes of log, {messages:,} messages; going on")
 
     def _traffic(self, rate: float, seconds: float, seed: int) -> simulator.Summary:
         env = self.stack.env
