@@ -15,6 +15,8 @@ def build(settings: Settings) -> dg.Definitions:
         "refresh",
         selection=dg.AssetSelection.all(),
         description="One tick: cut, bronze, silver, checks, publish, gold, tie-out.",
+        # The run's events are in the UI; the code server's log needs only what went wrong.
+        config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
         # One Spark session in one process; a process a step would start one each.
         executor_def=dg.in_process_executor,
         # A failed tick is repeated by the sensor, from its start: a step needs its own cut.
