@@ -65,6 +65,8 @@ def pool(dsn: str) -> Pool:
         max_size=4,
         open=False,
         timeout=3,
+        # The next request tries anew at once; the pool's own pauses would outlast the outage.
+        reconnect_timeout=0,
         kwargs={
             "autocommit": True,
             "row_factory": dict_row,

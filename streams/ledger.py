@@ -116,6 +116,7 @@ def pool(dsn: str) -> AsyncConnectionPool[AsyncConnection[dict[str, Any]]]:
         max_size=4,
         open=False,
         timeout=3,
+        # The agents try anew by themselves; the pool's own pauses would outlast the outage.
         reconnect_timeout=0,
         kwargs={
             "autocommit": True,
