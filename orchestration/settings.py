@@ -30,9 +30,6 @@ class Settings(BaseSettings):
     registry: str = Field(
         default="http://127.0.0.1:8080/apis/ccompat/v7", description="Writer schemas of the changes"
     )
-    redis: str = Field(
-        default="redis://127.0.0.1:6379/0", description="Where the streams' state is"
-    )
     lake: Path = Field(default=Path(".millrace/lake"), description="Bronze, silver and quarantine")
 
 
