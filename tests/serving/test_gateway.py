@@ -83,11 +83,9 @@ async def test_a_field_that_is_missing_is_named(gateway: httpx.AsyncClient, fiel
     assert answer.json()["errors"] == [{"field": field, "message": "Field required"}]
 
 
-@pytest.mark.parametrize(
-    "content", ["{nope", "", "[", '{"a": 1', "\ud800".encode("utf-8", "surrogatepass")]
-)
+@pytest.mark.parametrize("content", [b"{nope", b"", b"[", b'{"a": 1', b"\xff\xfe", b'{"a": "\xed'])
 async def test_a_body_that_is_no_json_is_a_problem_and_not_an_error(
-    gateway: httpx.AsyncClient, content: str | bytes
+    gateway: httpx.AsyncClient, content: bytes
 ) -> None:
     headers = {"content-type": "application/json"}
     answer = await gateway.post("/v1/authorizations", content=content, headers=headers)
