@@ -67,7 +67,7 @@ def decide(
     return f"{len(failed)} runs over these changes failed; waiting before the next"
 
 
-def orphaned_runs(settings: Settings) -> dg.SensorDefinition:
+def orphaned_runs(settings: Settings, grace_s: float = GRACE_S) -> dg.SensorDefinition:
     """Marks a run as failed when it is said to run but no process holds its lease any more."""
 
     @dg.sensor(
@@ -87,7 +87,7 @@ def orphaned_runs(settings: Settings) -> dg.SensorDefinition:
             record.dagster_run
             for record in started
             if record.dagster_run.run_id not in alive
-            and time.time() - (record.start_time or time.time()) > GRACE_S
+            and time.time() - (record.start_time or time.time()) > grace_s
         ]
         for run in gone:
             context.instance.report_run_failed(
