@@ -70,7 +70,7 @@ def ingest(
             source.writeStream.queryName("bronze")
             .option("checkpointLocation", str(checkpoint))
             .trigger(availableNow=True)
-            .foreachBatch(lambda batch, number: _write(batch, number, table, checkpoint))
+            .foreachBatch(lambda batch, number: _write(batch, number, lake_folder))
             .start()
         )
         try:
@@ -82,15 +82,15 @@ def ingest(
 
 def last_batch(spark: SparkSession, lake_folder: Path) -> int:
     """The last batch in the table; NEVER when there is none."""
-    checkpoint = lake.bronze_checkpoint(lake_folder)
-    if not (checkpoint / "metadata").exists():
+    if not (lake.bronze_checkpoint(lake_folder) / "metadata").exists():
         return delta.NEVER
-    return delta.watermark(spark, lake.bronze(lake_folder), application(checkpoint))
+    return delta.watermark(spark, lake.bronze(lake_folder), source(lake_folder))
 
 
-def application(checkpoint: Path) -> str:
-    """The name that commits carry: a new checkpoint counts batches anew, so it is another one."""
-    identity = json.loads((checkpoint / "metadata").read_text(encoding="utf-8"))["id"]
+def source(lake_folder: Path) -> str:
+    """The name that commits carry: a new checkpoint counts batches anew, so it has another one."""
+    metadata = lake.bronze_checkpoint(lake_folder) / "metadata"
+    identity = json.loads(metadata.read_text(encoding="utf-8"))["id"] if metadata.exists() else ""
     return f"bronze:{identity}"
 
 
@@ -113,18 +113,18 @@ def shaped(records: DataFrame, batch_id: int) -> DataFrame:
     )
 
 
-def _write(batch: DataFrame, number: int, table: Path, checkpoint: Path) -> None:
+def _write(batch: DataFrame, number: int, lake_folder: Path) -> None:
     cores = batch.sparkSession.sparkContext.defaultParallelism
     # One task a core, not one a Kafka partition: 36 partitions would leave 36 small files.
     rows = shaped(batch, number).coalesce(cores)
-    mark = delta.Mark(application(checkpoint), number)
+    mark = delta.Mark(source(lake_folder), number)
+    table = lake.bronze(lake_folder)
     delta.append(rows, table, mark, partition_by=("entity",), statistics=STATISTICS)
 
 
 def _result(spark: SparkSession, lake_folder: Path, before: int) -> BronzeResult:
-    own = application(lake.bronze_checkpoint(lake_folder))
     rows: Counter[str] = Counter()
-    for added in delta.added_since(lake.bronze(lake_folder), own, before) or ():
+    for added in delta.added_since(lake.bronze(lake_folder), source(lake_folder), before) or ():
         rows[added.partition["entity"]] += added.rows
     return BronzeResult(dict(rows), last_batch(spark, lake_folder))
 

@@ -22,6 +22,12 @@ from pyspark.sql import DataFrame, SparkSession
 NEVER = -1
 # Below this a table is rewritten rather than merged into.
 REWRITE_BYTES = 16 * 1024 * 1024
+# Beyond this many commits the table is asked, not its log.
+LOOK_BACK_COMMITS = 200
+# Every so many commits the files that no reader needs any more are removed.
+CLEAN_EVERY_COMMITS = 64
+# Silver can be built anew from bronze, so its old versions are only for readers under way.
+SHORT_LIVED = {"delta.deletedFileRetentionDuration": "interval 2 hours"}
 
 
 class SecondWriter(RuntimeError):
@@ -83,8 +89,10 @@ def append(
     rows: DataFrame,
     path: Path,
     mark: Mark | None = None,
+    *,
     partition_by: Sequence[str] = (),
     statistics: Sequence[str] = (),
+    properties: Mapping[str, str] | None = None,
 ) -> int:
     """Add rows in one commit, making the table when there is none; how many were added.
 
@@ -92,6 +100,7 @@ def append(
     log: never one with personal data.
     """
     writer = rows.write.format("delta").mode("append").option("mergeSchema", "true")
+    writer = writer.options(**properties or {})
     if mark:
         writer = writer.option("txnAppId", mark.application).option("txnVersion", mark.version)
     if statistics:
@@ -155,11 +164,12 @@ def watermark(spark: SparkSession, path: Path, application: str) -> int:
 def added_since(path: Path, application: str, version: int) -> list[Added] | None:
     """Files that `application` added beyond `version`, oldest commit first; no Spark job.
 
-    None when the log no longer reaches back that far: then the table itself must be read.
+    None when that is too far back to look for commit by commit: then the table itself must be read.
     """
     commits: list[list[Added]] = []
-    for commit in range(_last_version(path), NEVER, -1):
-        actions = _actions(path, commit)
+    last = _last_version(path)
+    for commit in range(last, NEVER, -1):
+        actions = _actions(path, commit) if last - commit < LOOK_BACK_COMMITS else None
         if actions is None:
             return None
         marks = [a["txn"] for a in actions if "txn" in a]
@@ -173,9 +183,10 @@ def added_since(path: Path, application: str, version: int) -> list[Added] | Non
     return [added for commit_files in reversed(commits) for added in commit_files]
 
 
-def compact(spark: SparkSession, path: Path) -> None:
-    """Rewrite small files into large ones; readers see the same rows before and after."""
-    DeltaTable.forPath(spark, str(path)).optimize().executeCompaction()
+def clean(spark: SparkSession, path: Path) -> None:
+    """Remove files that no kept version of the table needs; does nothing between its turns."""
+    if (_last_version(path) + 1) % CLEAN_EVERY_COMMITS == 0:
+        DeltaTable.forPath(spark, str(path)).vacuum()
 
 
 def _locked(handle: IO[str], wait_s: float) -> bool:

@@ -118,26 +118,41 @@ def last_tick(spark: SparkSession, lake_folder: Path, contract: Contract) -> int
 class _Build:
     def __init__(self, spark: SparkSession, folder: Path, contract: Contract, cut: Cut) -> None:
         self.spark, self.folder, self.contract, self.cut = spark, folder, contract, cut
+        self.bronze = lake.bronze(folder)
         self.current = lake.current(folder, contract)
         self.history = lake.history(folder, contract)
-        self.since = delta.watermark(spark, self.history, BATCHES)
+        # Of this bronze: one that was loaded anew counts anew, and is read from its start.
+        self.batches = f"{BATCHES}:{bronze.source(folder)}"
+        self.since = delta.watermark(spark, self.history, self.batches)
         self.last_tick = delta.watermark(spark, self.current, TICKS)
 
     def news(self) -> DataFrame | None:
         """Bronze records beyond the watermark; None when there is none, found without a job."""
-        table = lake.bronze(self.folder)
-        checkpoint = lake.bronze_checkpoint(self.folder)
-        if not delta.exists(table):
+        if not delta.exists(self.bronze):
             return None
-        files = delta.added_since(table, bronze.application(checkpoint), self.since)
-        own = [f for f in files or () if f.partition["entity"] == self.contract.entity]
-        if files is not None and not own:
+        files = delta.added_since(self.bronze, bronze.source(self.folder), self.since)
+        if files is None:
+            return self._news_of_table()
+        self.files = [f for f in files if f.partition["entity"] == self.contract.entity]
+        if not self.files:
             return None
-        self.files = own
-        if files is not None and sum(f.rows for f in own) <= FEW_RECORDS:
+        if sum(f.rows for f in self.files) <= FEW_RECORDS:
             for name, value in FOR_FEW_RECORDS.items():
                 self.spark.conf.set(name, value)
-        return delta.read(self.spark, table).where(
+        return self._beyond()
+
+    def _news_of_table(self) -> DataFrame | None:
+        self.files = []
+        news = self._beyond()
+        if news.take(1):
+            return news
+        # Long quiet: remember how far, so that the next build need not ask the table again.
+        last = bronze.last_batch(self.spark, self.folder)
+        self._pass(Mark(self.batches, last) if last > self.since else None)
+        return None
+
+    def _beyond(self) -> DataFrame:
+        return delta.read(self.spark, self.bronze).where(
             (F.col("entity") == self.contract.entity) & (F.col("batch_id") > self.since)
         )
 
@@ -161,7 +176,7 @@ class _Build:
         last = self.since if facts.waiting else facts.last_batch
         if facts.first_waiting is not None:
             last = max(self.since, facts.first_waiting - 1)
-        mark = Mark(BATCHES, last) if last > self.since else None
+        mark = Mark(self.batches, last) if last > self.since else None
         tick = max(self.last_tick + 1, time.time_ns() // 1_000_000)
         changed = 0
         if facts.valid:
@@ -195,6 +210,8 @@ class _Build:
         if changed:
             self._write_current(states, touched, known_rows > 0, tick)
             self._write_history(states, known_rows > 0, mark)
+            delta.clean(self.spark, self.current)
+            delta.clean(self.spark, self.history)
         else:
             self._pass(mark)
         if known is not None:
@@ -221,7 +238,9 @@ class _Build:
             delta.upsert(rows, self.current, self.contract.key, mark)
         else:
             statistics = (*self.contract.key, "_tick", "_batch_id")
-            delta.append(rows, self.current, mark, statistics=statistics)
+            delta.append(
+                rows, self.current, mark, statistics=statistics, properties=delta.SHORT_LIVED
+            )
 
     def _write_history(self, states: DataFrame, is_known: bool, mark: Mark | None) -> None:
         rows = states.where("_is_new").select(*history.columns(self.contract))
@@ -229,7 +248,9 @@ class _Build:
             delta.upsert(rows, self.history, (*self.contract.key, "_streamed", "_lsn"), mark)
         else:
             statistics = (*self.contract.key, "_batch_id")
-            delta.append(rows, self.history, mark, statistics=statistics)
+            delta.append(
+                rows, self.history, mark, statistics=statistics, properties=delta.SHORT_LIVED
+            )
 
     def _pass(self, mark: Mark | None) -> None:
         """Nothing to apply: move the watermark alone."""
@@ -238,7 +259,7 @@ class _Build:
             ddl = ", ".join(f"`{name}` {kind}" for name, kind in typed.items())
             ddl += ", _unchanged array<string>, _valid_from timestamp, _valid_to timestamp"
             nothing = self.spark.createDataFrame([], f"{ddl}, _is_current boolean")
-            delta.append(nothing, self.history, mark)
+            delta.append(nothing, self.history, mark, properties=delta.SHORT_LIVED)
 
     def _keep(self, broken: DataFrame) -> None:
         table = lake.quarantine(self.folder)

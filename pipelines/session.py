@@ -60,6 +60,9 @@ def _options(settings: Settings) -> dict[str, str]:
         # The state of a table is small: one task reads it, and every 50th commit sums it up.
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
+        # Appends leave small files; once 50 of them lie in a partition they become one.
+        "spark.databricks.delta.autoCompact.enabled": "true",
+        "spark.databricks.delta.autoCompact.minNumFiles": "50",
         # The source of a MERGE is cached by us; copying it again costs a job each.
         "spark.databricks.delta.merge.materializeSource": "none",
     }

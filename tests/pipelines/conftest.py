@@ -175,7 +175,7 @@ class Source:
             "current_timestamp() as timestamp",
             "cast(null as array<struct<key:string,value:binary>>) as headers",
         )
-        mark = delta.Mark(bronze.application(checkpoint), self.batch)
+        mark = delta.Mark(bronze.source(self.folder), self.batch)
         delta.append(
             bronze.shaped(rows, self.batch).coalesce(1),
             lake.bronze(self.folder),
