@@ -82,10 +82,8 @@ class Told:
                 yield self._materialized(result, rows.get(name), traced.get(name, {}))
         self._tell_tests(tests)
         yield from (self._checked(r) for r in tests if self._check_key(r) is not None)
-        broken = [r for r in models if r.status == "error"]
-        if broken:
-            words = "\n".join(f"{_name(r)}: {r.message}" for r in broken)
-            raise dg.Failure(f"dbt could not build {len(broken)} models:\n{words}")
+        if reasons := _broken(models, tests):
+            raise dg.Failure("dbt did not build everything:\n" + "\n".join(reasons))
 
     def _materialized(self, result: Any, rows: int | None, traced: Sources) -> Event:
         deps = {
@@ -187,6 +185,16 @@ class Told:
         if digests.keys() - kept.keys():
             store.write_text(json.dumps(kept | digests))
         return traced
+
+
+def _broken(models: list[Any], tests: list[Any]) -> list[str]:
+    """Why a model is not up to date: its own error, or a failed test of what it reads."""
+    errors = [f"{_name(r)}: {r.message}" for r in models if r.status == "error"]
+    skipped = [_name(r) for r in models if r.status == "skipped"]
+    if not skipped:
+        return errors
+    failed = [f"{r.node.name}: {r.message}" for r in tests if r.status in {"fail", "error"}]
+    return [*errors, *failed, f"held back for that: {', '.join(sorted(skipped))}"]
 
 
 def _name(result: Any) -> str:

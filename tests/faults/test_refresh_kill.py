@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,8 +15,16 @@ import pytest
 
 from millrace.stack import Stack
 from orchestration.run import refresh
+from tests.conftest import temporary_stack
 
 pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A stack of its own: what other tests leave behind would not add up."""
+    yield from temporary_stack(("postgres", "redis", "kafka", "registry", "connect"))
+
 
 RUN = "from orchestration.run import refresh; refresh()"
 

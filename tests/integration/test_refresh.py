@@ -15,10 +15,11 @@ import pytest
 from millrace.stack import Stack
 from orchestration import lineage_graph
 from orchestration.run import RefreshResult, refresh
+from tests.conftest import temporary_stack
 
 pytestmark = pytest.mark.stack
 
-DUE_MINOR = 9_000
+PRINCIPAL_MINOR = 8_000
 
 
 class Source:
@@ -41,26 +42,38 @@ class Source:
         )
         return customer_id
 
-    def credit(self, customer_id: UUID, outstanding_minor: int = 80_000) -> UUID:
-        credit_id = uuid4()
-        self.run(
-            "insert into credit.active_credits (credit_id, customer_id, credit_number,"
-            " principal_minor, outstanding_principal_minor, currency, interest_rate, term_months,"
-            " monthly_payment_minor, status, disbursed_on, matures_on) values (%s, %s, %s, 100000,"
-            " %s, 'EUR', 0.07, 12, 9000, 'CURRENT', '2026-01-01', '2027-01-01')",
-            *(credit_id, customer_id, f"C-{credit_id}", outstanding_minor),
-        )
-        return credit_id
+    def credit(
+        self, customer_id: UUID, installments: int = 1, excess_minor: int = 0
+    ) -> tuple[UUID, list[UUID]]:
+        """A credit with its schedule, in one transaction; the instalments repay its principal."""
+        credit_id, payment_ids = uuid4(), [uuid4() for _ in range(installments)]
+        principal_minor = PRINCIPAL_MINOR * max(installments, 1)
+        outstanding_minor = principal_minor + excess_minor
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(
+                "insert into credit.active_credits (credit_id, customer_id, credit_number,"
+                " principal_minor, outstanding_principal_minor, currency, interest_rate,"
+                " term_months, monthly_payment_minor, status, disbursed_on, matures_on)"
+                " values (%s, %s, %s, %s, %s, 'EUR', 0.07, 12, 9000, 'CURRENT', '2026-01-01',"
+                " '2027-01-01')",
+                (credit_id, customer_id, f"C-{credit_id}", principal_minor, outstanding_minor),
+            )
+            connection.cursor().executemany(
+                "insert into credit.payments (payment_id, credit_id, installment_number, due_date,"
+                " due_amount_minor, principal_minor, interest_minor, currency)"
+                " values (%s, %s, %s, '2026-02-01', %s, %s, %s, 'EUR')",
+                [
+                    (payment_id, credit_id, number, PRINCIPAL_MINOR + 1_000, PRINCIPAL_MINOR, 1_000)
+                    for number, payment_id in enumerate(payment_ids, 1)
+                ],
+            )
+        return credit_id, payment_ids
 
-    def payment(self, credit_id: UUID, number: int, paid_minor: int = 0) -> UUID:
-        payment_id = uuid4()
-        self.run(
-            "insert into credit.payments (payment_id, credit_id, installment_number, due_date,"
-            " due_amount_minor, principal_minor, interest_minor, paid_amount_minor, currency)"
-            " values (%s, %s, %s, '2026-02-01', %s, 8000, 1000, %s, 'EUR')",
-            *(payment_id, credit_id, number, DUE_MINOR, paid_minor),
-        )
-        return payment_id
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A stack of its own: what other tests leave behind would not add up."""
+    yield from temporary_stack(("postgres", "redis", "kafka", "registry", "connect"))
 
 
 @pytest.fixture
@@ -74,17 +87,15 @@ def warehouse(stack_env: dict[str, str]) -> Source:
 
 
 @contextmanager
-def traffic(source: Source, credit_id: UUID) -> Iterator[None]:
-    """Payments keep coming, one transaction after the other, until the block ends."""
-    stop = threading.Event()
+def traffic(source: Source) -> Iterator[None]:
+    """Credits are disbursed one after the other, each with its schedule, until the block ends."""
+    customer_id, stop = source.customer(), threading.Event()
 
-    def pay() -> None:
-        number = 1_000
+    def disburse() -> None:
         while not stop.wait(0.02):
-            number += 1
-            source.payment(credit_id, number)
+            source.credit(customer_id)
 
-    thread = threading.Thread(target=pay)
+    thread = threading.Thread(target=disburse)
     thread.start()
     try:
         yield
@@ -106,8 +117,7 @@ def live_payments(warehouse: Source, table: str = "silver.payments") -> dict[UUI
 def test_silver_and_gold_equal_the_source_whatever_happened_to_it(
     stack: Stack, source: Source, warehouse: Source
 ) -> None:
-    credit_id = source.credit(source.customer())
-    paid, moved, gone = (source.payment(credit_id, number) for number in (1, 2, 3))
+    credit_id, (paid, moved, gone) = source.credit(source.customer(), installments=3)
     leaver = source.customer()
     first = refresh()
     assert differences(first) == []
@@ -115,10 +125,18 @@ def test_silver_and_gold_equal_the_source_whatever_happened_to_it(
     assert {paid, moved, gone} <= live_payments(warehouse).keys()
 
     new_key, never = uuid4(), uuid4()
-    source.run("update credit.payments set paid_amount_minor = 10 where payment_id = %s", paid)
-    source.run("update credit.payments set status = 'PARTIAL' where payment_id = %s", paid)
+    source.run(
+        "update credit.payments set paid_amount_minor = 10, status = 'PARTIAL'"
+        " where payment_id = %s",
+        paid,
+    )
     source.run("update credit.payments set payment_id = %s where payment_id = %s", new_key, moved)
     source.run("delete from credit.payments where payment_id = %s", gone)
+    source.run(
+        "update credit.active_credits set principal_minor = %s, outstanding_principal_minor = %s"
+        " where credit_id = %s",
+        *(2 * PRINCIPAL_MINOR, 2 * PRINCIPAL_MINOR, credit_id),
+    )
     source.run("delete from customer.customers where customer_id = %s", leaver)
     with psycopg.connect(source.dsn) as connection:
         connection.execute(
@@ -127,8 +145,8 @@ def test_silver_and_gold_equal_the_source_whatever_happened_to_it(
             (never,),
         )
         connection.rollback()
-    added = source.payment(credit_id, 4)
-    with traffic(source, credit_id):
+    _, (added,) = source.credit(source.customer())
+    with traffic(source):
         second = refresh()
 
     assert differences(second) == []
@@ -153,15 +171,16 @@ def test_bad_rows_are_kept_apart_and_a_critical_check_holds_back_its_own_table_o
     stack: Stack, source: Source, warehouse: Source
 ) -> None:
     customer_id = source.customer()
-    source.run("alter table credit.active_credits drop constraint if exists too_much")
     name = source.run(
         "select conname from pg_constraint where conrelid = 'credit.active_credits'::regclass"
         " and contype = 'c' and pg_get_constraintdef(oid) like '%%outstanding%%'"
     )[0][0]
     source.run(f"alter table credit.active_credits drop constraint {name}")
-    broken = source.credit(customer_id, outstanding_minor=100_001)
-    sound = source.credit(customer_id)
-    suspicious = source.payment(sound, 1, paid_minor=5)  # SCHEDULED, and yet something is paid
+    broken, _ = source.credit(customer_id, installments=0, excess_minor=1)
+    sound, (suspicious,) = source.credit(customer_id)
+    source.run(  # SCHEDULED, and yet something is paid
+        "update credit.payments set paid_amount_minor = 5 where payment_id = %s", suspicious
+    )
 
     result = refresh()
 
