@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
@@ -31,7 +30,7 @@ def report(
     values, note = _vector(env["MILLRACE_GATEWAY"], card_id)
     return DemoReport(
         sources=sources,
-        layers=_layers(result, cut.totals if cut else {}),
+        layers=_layers(result),
         answers=(summary.http, summary.topic),
         changes=summary.changes,
         feature_entity=f"card {card_id}",
@@ -51,22 +50,13 @@ def report(
     )
 
 
-def _layers(result: RefreshResult, totals: Mapping[str, Any]) -> tuple[LayerRow, ...]:
-    def rows(layer: str, entity: str) -> int:
-        return result.rows.get(layer, {}).get(entity, 0)
-
+def _layers(result: RefreshResult) -> tuple[LayerRow, ...]:
     def quarantined(entity: str) -> int:
         return int(result.metadata.get(f"silver/{entity}", {}).get("quarantined", 0))
 
+    added = result.rows.get("bronze", {})
     return tuple(
-        LayerRow(
-            entity=c.entity,
-            operational=totals.get(c.entity, {}).get("rows", 0),
-            bronze_changes=rows("bronze", c.entity),
-            silver=rows("silver", c.entity),
-            quarantined=quarantined(c.entity),
-            warehouse=rows("warehouse", c.entity),
-        )
+        LayerRow(c.entity, added.get(c.entity, 0), quarantined(c.entity))
         for c in contract.load_all()
     )
 

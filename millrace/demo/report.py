@@ -12,14 +12,11 @@ from orchestration.tie_out import Figure
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One entity on its way: rows in the source at the cut, changes in bronze, rows further on."""
+    """What this run moved of one entity; how many rows there are is the tie-out's to say."""
 
     entity: str
-    operational: int
     bronze_changes: int
-    silver: int
     quarantined: int
-    warehouse: int
 
 
 @dataclass(frozen=True)

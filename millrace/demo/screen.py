@@ -17,7 +17,8 @@ from oltp.simulator import Answers
 from orchestration.tie_out import Figure
 from schemas import codes
 
-BAR_WIDTH = 24
+BAR_WIDTH = 12
+ROWS = "rows"
 
 
 def show(console: Console, report: DemoReport) -> None:
@@ -29,10 +30,10 @@ def show(console: Console, report: DemoReport) -> None:
         cut = f"Cut:   LSN {report.cut_lsn} at {report.cut_at:%Y-%m-%d %H:%M:%S} UTC"
         console.print(Text(cut, style="dim"))
     console.print(_layers(report))
-    console.print(Columns([_decisions(report.answers), _reasons(report.answers)]))
     console.print(
-        Columns([_features(report), Group(_freshness(report), _checks(report), _changes(report))])
+        Columns([Group(_decisions(report.answers), _checks(report)), _reasons(report.answers)])
     )
+    console.print(Columns([_features(report), _freshness(report), _changes(report)]))
     console.print(_tie_out(report.tie_out))
     console.print(_addresses(report))
     console.print(_verdict(report))
@@ -49,22 +50,31 @@ def _layers(report: DemoReport) -> Table:
     table = _table(
         "Rows per layer",
         ("entity", "left"),
-        ("operational", "right"),
-        ("bronze changes", "right"),
-        ("silver", "right"),
+        ("changes captured (bronze)", "right"),
         ("quarantined", "right"),
-        ("warehouse", "right"),
+        ("operational", "right"),
+        ("silver", "right"),
+        ("gold", "right"),
+        ("", "left"),
     )
+    counted = {f.entity: f for f in report.tie_out if f.measure == ROWS}
     for row in report.layers:
-        numbers = (
-            row.operational,
-            row.bronze_changes,
-            row.silver,
-            row.quarantined,
-            row.warehouse,
+        figure = counted.get(row.entity)
+        layers = (figure.operational, figure.silver, figure.gold) if figure else (None,) * 3
+        table.add_row(
+            row.entity,
+            f"{row.bronze_changes:,}",
+            f"{row.quarantined:,}",
+            *("-" if number is None else f"{number:,}" for number in layers),
+            _mark(figure),
         )
-        table.add_row(row.entity, *(f"{number:,}" for number in numbers))
     return table
+
+
+def _mark(figure: Figure | None) -> Text:
+    if figure is None:
+        return Text("")
+    return Text("=", style="green") if figure.is_exact else Text("DIFFERS", style="bold red")
 
 
 def _decisions(through: tuple[Answers, ...]) -> Table:
@@ -137,27 +147,29 @@ def _changes(report: DemoReport) -> Table:
 
 
 def _tie_out(figures: tuple[Figure, ...]) -> Table:
+    """One line a money column, one column a currency; equal figures are written once."""
+    money = [figure for figure in figures if figure.measure != ROWS]
+    currencies = sorted({figure.currency for figure in money})
     table = _table(
-        "Tie-out at the cut, while traffic goes on (rows, and money in minor units)",
+        "Money at the cut, in minor units: operational = silver = gold while traffic goes on",
         ("entity", "left"),
-        ("measure", "left"),
-        ("cur.", "left"),
-        ("operational", "right"),
-        ("silver", "right"),
-        ("gold", "right"),
-        ("", "left"),
+        ("column", "left"),
+        *((currency, "right") for currency in currencies),
     )
-    for figure in figures:
-        mark = Text("=", style="green") if figure.is_exact else Text("DIFFERS", style="bold red")
-        layers = (figure.operational, figure.silver, figure.gold)
-        table.add_row(
-            figure.entity,
-            figure.measure,
-            figure.currency,
-            *("-" if number is None else f"{number:,}" for number in layers),
-            mark,
-        )
+    found = {(f.entity, f.measure, f.currency): f for f in money}
+    for entity, measure in dict.fromkeys((f.entity, f.measure) for f in money):
+        cells = (_figure(found.get((entity, measure, currency))) for currency in currencies)
+        table.add_row(entity, measure, *cells)
     return table
+
+
+def _figure(figure: Figure | None) -> Text:
+    if figure is None:
+        return Text("")
+    if figure.is_exact:
+        return Text.assemble(f"{figure.operational:,}", (" =", "green"))
+    layers = (figure.operational, figure.silver, figure.gold)
+    return Text(" / ".join(f"{number:,}" for number in layers), style="bold red")
 
 
 def _addresses(report: DemoReport) -> Table:

@@ -22,7 +22,7 @@ ANSWERS = Answers(
 )
 GOOD = DemoReport(
     sources=("simulator, seed 7",),
-    layers=(LayerRow("payments", 1200, 1300, 1200, 1, 1200),),
+    layers=(LayerRow("payments", 1300, 1),),
     answers=(ANSWERS,),
     changes={"payment made": 3},
     feature_entity="card 7",
@@ -30,7 +30,10 @@ GOOD = DemoReport(
     features_note="as of 2026-01-02T03:04:05Z",
     freshness=(("gold", AT), ("silver", None)),
     checks=CheckSummary(passed=40),
-    tie_out=(Figure("payments", "due_amount_minor", "USD", 500, 500, 500, 500),),
+    tie_out=(
+        Figure("payments", "rows", "", 1200, 1200, 1200, 1200),
+        Figure("payments", "due_amount_minor", "USD", 500, 500, 500, 500),
+    ),
     cut_lsn="0/1A2B3C",
     cut_at=AT,
     addresses=(("Dagster", "http://127.0.0.1:3000"),),
