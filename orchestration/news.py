@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 # "topic:partition" -> the offset after the last message
 Offsets = dict[str, int]
 
-ATTEMPTED_TAG = "millrace/attempted_offsets"
-COMPLETE_TAG = "millrace/complete_offsets"
+# The prefix keeps them out of the list of runs, where nobody reads 36 offsets.
+ATTEMPTED_TAG = ".dagster/millrace_attempted_offsets"
+COMPLETE_TAG = ".dagster/millrace_complete_offsets"
 # Marks the runs that brought everything they had seen to gold.
 COMPLETE = {"millrace/complete": "true"}
 RETRY_AFTER_S = (0, 10, 30, 60, 120, 300)
