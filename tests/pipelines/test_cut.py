@@ -1,3 +1,5 @@
+"""Cuts are taken in one snapshot, and wait for capture or say why not."""
+
 import psycopg
 import pytest
 

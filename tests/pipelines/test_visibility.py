@@ -1,3 +1,5 @@
+"""What a cut sees of each transaction, in Spark as in plain Python."""
+
 import pytest
 
 from pipelines.visibility import EPOCH, Cut, SnapshotError, visible, widen
