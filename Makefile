@@ -27,7 +27,7 @@ clean: ## stop everything and forget its state
 	@! test -x $(BIN)/millrace || $(BIN)/millrace down --purge
 
 bench: setup ## one benchmark: make bench NAME=...
-	@$(BIN)/python bench/$(NAME).py
+	@$(BIN)/python -m bench.$(NAME)
 
 lock: ## resolve requirements.in again
 	@$(BIN)/uv pip compile -q --generate-hashes --no-header --no-emit-index-url -o requirements.lock requirements.in
