@@ -43,7 +43,9 @@ def main() -> None:
         stack.down(purge=True)
 
 
-def rate(connection: psycopg.Connection, cards: list[tuple[str, str, str]], batch: int, requests: int) -> float:
+def rate(
+    connection: psycopg.Connection, cards: list[tuple[str, str, str]], batch: int, requests: int
+) -> float:
     """Decisions a second."""
     calls = [
         orjson.dumps([request(cards) for _ in range(batch)]).decode()
