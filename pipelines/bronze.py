@@ -55,7 +55,7 @@ def ingest(
     table, checkpoint = lake.bronze(lake_folder), lake.bronze_checkpoint(lake_folder)
     with delta.writing(table):
         _require_checkpoint(table, checkpoint)
-        before = last_batch(spark, lake_folder)
+        before, version = last_batch(spark, lake_folder), delta.last_version(table)
         source = (
             spark.readStream.format("kafka")
             .option("kafka.bootstrap.servers", bootstrap_servers)
@@ -77,7 +77,10 @@ def ingest(
             query.awaitTermination()
         except StreamingQueryException as error:
             raise BronzeError(_explained(str(error))) from error
-        return _result(spark, lake_folder, before)
+        result = _result(spark, lake_folder, before)
+        if result.rows:
+            delta.clean(spark, table, version)
+        return result
 
 
 def last_batch(spark: SparkSession, lake_folder: Path) -> int:

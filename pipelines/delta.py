@@ -24,7 +24,7 @@ NEVER = -1
 REWRITE_BYTES = 16 * 1024 * 1024
 # Beyond this many commits the table is asked, not its log.
 LOOK_BACK_COMMITS = 200
-# Every so many commits the files that no reader needs any more are removed.
+# Every so many commits small files are put together, and those nobody reads are removed.
 CLEAN_EVERY_COMMITS = 64
 # Silver can be built anew from bronze, so its old versions are only for readers under way.
 SHORT_LIVED = {"delta.deletedFileRetentionDuration": "interval 2 hours"}
@@ -77,7 +77,18 @@ def writing(path: Path, wait_s: float = 0.0) -> Iterator[None]:
 
 def exists(path: Path) -> bool:
     """Whether a table has been made at `path`."""
-    return _last_version(path) > NEVER
+    return last_version(path) > NEVER
+
+
+def last_version(path: Path) -> int:
+    """The number of the table's last commit; NEVER when there is no table."""
+    names = (name for name in _log_names(path) if name.endswith(".json"))
+    return max((int(name[:20]) for name in names if name[:20].isdigit()), default=NEVER)
+
+
+def size_bytes(spark: SparkSession, path: Path) -> int:
+    """What the table's live files take."""
+    return int(_snapshot(spark, path).sizeInBytes())
 
 
 def read(spark: SparkSession, path: Path) -> DataFrame:
@@ -107,7 +118,7 @@ def append(
         writer = writer.option("delta.dataSkippingStatsColumns", ",".join(statistics))
     if partition_by:
         writer = writer.partitionBy(*partition_by)
-    before = _last_version(path)
+    before = last_version(path)
     writer.save(str(path))
     return _metric(path, before, "numOutputRows")
 
@@ -124,7 +135,7 @@ def merge(rows: DataFrame, path: Path, on: str, newer: str | None, mark: Mark | 
     step = table.alias("t").merge(rows.alias("s"), on).withSchemaEvolution()
     if newer is not None:
         step = step.whenMatchedUpdateAll(newer)
-    before = _last_version(path)
+    before = last_version(path)
     with _marked(spark, mark):
         step.whenNotMatchedInsertAll().execute()
     return _metric(path, before, "numTargetRowsInserted", "numTargetRowsUpdated")
@@ -136,13 +147,17 @@ def upsert(rows: DataFrame, path: Path, key: Sequence[str], mark: Mark | None = 
     Rewriting a small table is one pass and several times faster than a MERGE, which joins twice.
     """
     spark = rows.sparkSession
-    if _size_bytes(spark, path) > REWRITE_BYTES:
+    if size_bytes(spark, path) > REWRITE_BYTES:
         on = " and ".join(f"t.{name} = s.{name}" for name in key)
         merge(rows, path, on, "true", mark)
         return
     others = read(spark, path).join(rows.select(*key), list(key), "left_anti")
     whole = others.unionByName(rows, allowMissingColumns=True)
-    writer = whole.coalesce(1).write.format("delta").mode("overwrite")
+    writer = (
+        whole.coalesce(spark.sparkContext.defaultParallelism)
+        .write.format("delta")
+        .mode("overwrite")
+    )
     if mark:
         writer = writer.option("txnAppId", mark.application).option("txnVersion", mark.version)
     writer.option("mergeSchema", "true").save(str(path))
@@ -150,7 +165,7 @@ def upsert(rows: DataFrame, path: Path, key: Sequence[str], mark: Mark | None = 
 
 def watermark(spark: SparkSession, path: Path, application: str) -> int:
     """The highest version that `application` has committed to the table; NEVER when none."""
-    for version in range(_last_version(path), NEVER, -1):
+    for version in range(last_version(path), NEVER, -1):
         actions = _actions(path, version)
         if actions is None:
             return _watermark_of_snapshot(spark, path, application)
@@ -167,7 +182,7 @@ def added_since(path: Path, application: str, version: int) -> list[Added] | Non
     None when that is too far back to look for commit by commit: then the table itself must be read.
     """
     commits: list[list[Added]] = []
-    last = _last_version(path)
+    last = last_version(path)
     for commit in range(last, NEVER, -1):
         actions = _actions(path, commit) if last - commit < LOOK_BACK_COMMITS else None
         if actions is None:
@@ -183,10 +198,16 @@ def added_since(path: Path, application: str, version: int) -> list[Added] | Non
     return [added for commit_files in reversed(commits) for added in commit_files]
 
 
-def clean(spark: SparkSession, path: Path) -> None:
-    """Remove files that no kept version of the table needs; does nothing between its turns."""
-    if (_last_version(path) + 1) % CLEAN_EVERY_COMMITS == 0:
-        DeltaTable.forPath(spark, str(path)).vacuum()
+def clean(spark: SparkSession, path: Path, before: int, every: int = CLEAN_EVERY_COMMITS) -> None:
+    """Make few files of many small ones, and remove those that no kept version needs, now and then.
+
+    Rows stay as they are. It has its turn when the commits since version `before` have passed a
+    multiple of `every`, and costs nothing otherwise.
+    """
+    if before > 0 and before // every != last_version(path) // every:
+        table = DeltaTable.forPath(spark, str(path))
+        table.optimize().executeCompaction()
+        table.vacuum()
 
 
 def _locked(handle: IO[str], wait_s: float) -> bool:
@@ -220,11 +241,6 @@ def _added(version: int, add: Mapping[str, Any]) -> Added:
     )
 
 
-def _last_version(path: Path) -> int:
-    names = (name for name in _log_names(path) if name.endswith(".json"))
-    return max((int(name[:20]) for name in names if name[:20].isdigit()), default=NEVER)
-
-
 def _log_names(path: Path) -> list[str]:
     try:
         return os.listdir(path / "_delta_log")
@@ -244,10 +260,6 @@ def _watermark_of_snapshot(spark: SparkSession, path: Path, application: str) ->
     # Commits older than the log's retention are only in its checkpoint, which Delta itself reads.
     found = _snapshot(spark, path).transactions().get(application)
     return int(found.get()) if found.isDefined() else NEVER
-
-
-def _size_bytes(spark: SparkSession, path: Path) -> int:
-    return int(_snapshot(spark, path).sizeInBytes())
 
 
 def _snapshot(spark: SparkSession, path: Path) -> Any:

@@ -31,14 +31,10 @@ BATCHES = "silver:batches"
 TICKS = "silver:ticks"
 # Above this many changes the touched keys are joined, not broadcast.
 BROADCAST_CHANGES = 200_000
-# Below this many records compiling a query takes longer than interpreting it in one task.
+# Below these sizes compiling a query takes longer than interpreting it, and one task is enough.
 FEW_RECORDS = 20_000
-FOR_FEW_RECORDS = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
-    "spark.sql.shuffle.partitions": "1",
-}
+SMALL_TABLE_BYTES = 512 * 1024
+ONE_TASK = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "1"}
 
 
 @dataclass(frozen=True)
@@ -125,6 +121,7 @@ class _Build:
         self.batches = f"{BATCHES}:{bronze.source(folder)}"
         self.since = delta.watermark(spark, self.history, self.batches)
         self.last_tick = delta.watermark(spark, self.current, TICKS)
+        self.is_few = False
 
     def news(self) -> DataFrame | None:
         """Bronze records beyond the watermark; None when there is none, found without a job."""
@@ -137,8 +134,10 @@ class _Build:
         if not self.files:
             return None
         if sum(f.rows for f in self.files) <= FEW_RECORDS:
-            for name, value in FOR_FEW_RECORDS.items():
+            self.is_few = True
+            for name, value in ONE_TASK.items():
                 self.spark.conf.set(name, value)
+        self._compile(not self.is_few)
         return self._beyond()
 
     def _news_of_table(self) -> DataFrame | None:
@@ -200,18 +199,23 @@ class _Build:
         touched = valid.select(*self.contract.key)
         if facts.valid <= BROADCAST_CHANGES:
             touched = F.broadcast(touched)
+        is_large = delta.size_bytes(self.spark, self.history) > SMALL_TABLE_BYTES
+        self._compile(is_large or not self.is_few)
         known, known_rows, known_partial = self._known(touched)
         fill = facts.partial or known_partial
+        self._compile(not self.is_few)
         # Settled, not cached: two writes read it, and a MERGE refuses a source that may be evicted.
         states = history.states(valid, known, self.contract, fill).localCheckpoint()
         if facts.valid <= BROADCAST_CHANGES:
             states = states.hint("broadcast")
         (changed,) = _row(states.selectExpr("count_if(_is_current and _has_news)"))
+        self._compile(is_large or not self.is_few)
         if changed:
+            versions = [delta.last_version(path) for path in (self.current, self.history)]
             self._write_current(states, touched, known_rows > 0, tick)
             self._write_history(states, known_rows > 0, mark)
-            delta.clean(self.spark, self.current)
-            delta.clean(self.spark, self.history)
+            for path, before in zip((self.current, self.history), versions, strict=True):
+                delta.clean(self.spark, path, before)
         else:
             self._pass(mark)
         if known is not None:
@@ -280,6 +284,11 @@ class _Build:
             return False
         keys = delta.read(self.spark, self.current).select(*self.contract.key)
         return bool(keys.join(touched, list(self.contract.key), "left_semi").take(1))
+
+    def _compile(self, compiled: bool) -> None:
+        self.spark.conf.set("spark.sql.codegen.wholeStage", str(compiled).lower())
+        mode = "FALLBACK" if compiled else "NO_CODEGEN"
+        self.spark.conf.set("spark.sql.codegen.factoryMode", mode)
 
     def _schema_ids(self, news: DataFrame, column: str) -> list[int]:
         """The ids in the batch: from the log's bounds where they say it, else from the rows."""

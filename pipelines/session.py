@@ -11,6 +11,7 @@ from pipelines.settings import Settings
 LOG_CONFIGURATION = Path(__file__).with_name("log4j2.properties")
 # A corrupt length must not make the decoder allocate gigabytes (Avro reads these at start).
 AVRO_LIMIT_BYTES = 64 * 1024 * 1024
+MIB = 1024 * 1024
 
 
 class JarsMissing(RuntimeError):
@@ -60,9 +61,11 @@ def _options(settings: Settings) -> dict[str, str]:
         # The state of a table is small: one task reads it, and every 50th commit sums it up.
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
-        # Appends leave small files; once 50 of them lie in a partition they become one.
-        "spark.databricks.delta.autoCompact.enabled": "true",
-        "spark.databricks.delta.autoCompact.minNumFiles": "50",
+        # Removing old files lists folders in this many tasks; the default is ten thousand.
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+        # What compaction leaves alone, and how large it makes files.
+        "spark.databricks.delta.optimize.minFileSize": str(16 * MIB),
+        "spark.databricks.delta.optimize.maxFileSize": str(128 * MIB),
         # The source of a MERGE is cached by us; copying it again costs a job each.
         "spark.databricks.delta.merge.materializeSource": "none",
     }

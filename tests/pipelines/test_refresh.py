@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from pipelines import delta, lake, totals
-from pipelines.delta import SecondWriter
 from pipelines.quarantine import TruncateRefused
 from pipelines.refresh import build_silver
 from pipelines.visibility import Cut
@@ -223,12 +222,3 @@ def test_a_truncate_of_a_money_table_stops_the_line(spark, make_source, everythi
     s.land(s.change("t", None, 100, 90))
     with pytest.raises(TruncateRefused, match="holds money"):
         build_silver(spark, s.folder, s.contract, everything, s.schemas.get)
-
-
-def test_a_second_writer_is_refused(tmp_path) -> None:
-    with (
-        delta.writing(tmp_path / "table"),
-        pytest.raises(SecondWriter, match="being written by process"),
-        delta.writing(tmp_path / "table"),
-    ):
-        pass
