@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -50,7 +51,8 @@ def kill_in_bronze(stack: Stack, victims: Callable[[psutil.Process], list[psutil
         assert process.poll() is None
         time.sleep(0.01)
     for victim in victims(psutil.Process(process.pid)):
-        victim.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # a Java process may follow its parent at once
+            victim.send_signal(signal.SIGKILL)
     process.wait(timeout=60)
 
 
