@@ -126,6 +126,8 @@ class Stack:
         before = self._configuration()
         site = self._site()
         commands.write_launches(site)
+        # Also without Dagster's own parts: a tick run from the command line uses its instance.
+        commands.write_dagster(site)
         programs = [
             rendering.program(self.layout, p.name, commands.PYTHON, p.stop_signal, p.stop_wait_s)
             for p in ALL.values()

@@ -79,8 +79,6 @@ class Starter:
             )
             if done.returncode != 0:
                 raise StackError(f"Kafka's folder was not formatted:\n{done.stdout}{done.stderr}")
-        elif name.startswith("dagster"):
-            commands.write_dagster(site)
 
     def _wait_ready(self, name: str) -> None:
         probe = readiness.probe(name, self._site.ports, self._site.variables)
