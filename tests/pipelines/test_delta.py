@@ -1,3 +1,5 @@
+"""Tables on disk: marks, what the log says, upserts, cleaning, one writer."""
+
 from pathlib import Path
 
 import pytest
