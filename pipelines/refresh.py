@@ -206,6 +206,9 @@ class _Build:
         self._compile(not self.is_few)
         # Settled, not cached: two writes read it, and a MERGE refuses a source that may be evicted.
         states = history.states(valid, known, self.contract, fill).localCheckpoint()
+        # No longer needed; left in the cache it would be planned anew by the write to its table.
+        if known is not None:
+            known.unpersist()
         if facts.valid <= BROADCAST_CHANGES:
             states = states.hint("broadcast")
         (changed,) = _row(states.selectExpr("count_if(_is_current and _has_news)"))
@@ -218,8 +221,6 @@ class _Build:
                 delta.clean(self.spark, path, before)
         else:
             self._pass(mark)
-        if known is not None:
-            known.unpersist()
         return int(changed)
 
     def _known(self, touched: DataFrame) -> tuple[DataFrame | None, int, bool]:
