@@ -6,15 +6,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
+from millrace.stack import Stack
 from pipelines import bronze, delta, lake
 from schemas import contract as contracts
 from schemas import topics
+from tests.conftest import temporary_stack
 
 pytestmark = [pytest.mark.spark, pytest.mark.stack]
 RECORDS = 3000
@@ -27,6 +30,12 @@ lake, jars, kafka = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 spark = session.build(Settings(lake=lake, jars=jars))
 bronze.ingest(spark, lake, kafka, records_per_batch=300)
 """
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A broker of its own: nobody else is to read these records."""
+    yield from temporary_stack(("kafka",))
 
 
 @pytest.fixture
