@@ -93,7 +93,7 @@ def _addresses(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         ("Authorization API", f"{env['MILLRACE_GATEWAY']}/docs"),
         ("Health and metrics", f"{env['MILLRACE_GATEWAY']}/health, /metrics"),
         ("Quality report", index.as_uri() if index else "(made by the next run)"),
-        ("Gold marts", "psql $(millrace env MILLRACE_WAREHOUSE_DSN)"),
+        ("Gold marts", 'eval "$(millrace env --export)"; psql $MILLRACE_WAREHOUSE_DSN'),
         ("State of every part", "millrace status"),
         ("Where a number comes from", "millrace lineage gold_credit.mart_portfolio"),
         ("Stop everything", "make down"),

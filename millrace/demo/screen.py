@@ -159,7 +159,7 @@ def _tie_out(figures: tuple[Figure, ...]) -> Table:
     found = {(f.entity, f.measure, f.currency): f for f in money}
     for entity, measure in dict.fromkeys((f.entity, f.measure) for f in money):
         cells = (_figure(found.get((entity, measure, currency))) for currency in currencies)
-        table.add_row(entity, measure, *cells)
+        table.add_row(entity, measure.removesuffix("_minor"), *cells)
     return table
 
 
