@@ -36,18 +36,20 @@ def test_layers_without_data_have_no_age(postgres_only: Stack) -> None:
 
 @pytest.mark.stack
 def test_gold_is_as_new_as_the_last_cut_that_reached_it(postgres_only: Stack) -> None:
-    taken_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    # Newer than the cuts of any other test that shares this database.
+    taken_at = datetime(2099, 1, 2, 3, 4, 5, tzinfo=UTC)
     superuser = postgres_only.env["MILLRACE_OLTP_ADMIN_DSN"].replace("/oltp", "/warehouse")
     with psycopg.connect(superuser, autocommit=True) as connection:
         connection.execute(
             "insert into control.cuts (lsn, snapshot, taken_at, totals, completed_at)"
-            " values (1, '1:1:', %s, '{}', now()), (2, '2:2:', now(), '{}', null)",
+            " values (990001, '1:1:', %s, '{}', now()),"
+            " (990002, '2:2:', '2100-01-01', '{}', null)",
             (taken_at,),
         )
         try:
             layers = {layer.layer: layer.at for layer in freshness.of_layers(postgres_only.env)}
         finally:
-            connection.execute("delete from control.cuts where lsn in (1, 2)")
+            connection.execute("delete from control.cuts where lsn in (990001, 990002)")
     assert layers["gold"] == taken_at
 
 
