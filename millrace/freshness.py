@@ -46,12 +46,12 @@ def of_layers(env: Mapping[str, str]) -> list[Freshness]:
 
 
 def _newest_change(dsn: str) -> datetime | None:
-    """The newest event time of any captured table."""
+    """The newest event time of any table that silver is built for."""
     from schemas import contract
 
     newest = " union all ".join(
         f"(select max({c.event_time})::timestamptz as at from {c.source})"  # noqa: S608
-        for c in contract.load_all()
+        for c in contract.load_silver()
     )
     return _ask(dsn, f"select max(at) from ({newest}) newest")  # noqa: S608
 

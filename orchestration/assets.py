@@ -219,7 +219,7 @@ OF_AN_ENTITY = (silver_asset, warehouse_asset)
 def _together(context: dg.AssetExecutionContext) -> list[Contract]:
     """The entities whose silver this run builds: all, or those that were chosen by hand."""
     chosen = context.run.asset_selection
-    every = contracts_of.load_all()
+    every = contracts_of.load_silver()
     return [c for c in every if chosen is None or key("silver", c) in chosen]
 
 

@@ -10,7 +10,7 @@ from schemas import contract
 
 def build(settings: Settings) -> dg.Definitions:
     """The graph over the contracts, at the addresses of the settings."""
-    contracts = contract.load_all()
+    captured, contracts = contract.load_all(), contract.load_silver()
     refresh = dg.define_asset_job(
         "refresh",
         selection=dg.AssetSelection.all(),
@@ -24,10 +24,10 @@ def build(settings: Settings) -> dg.Definitions:
     )
     return dg.Definitions(
         assets=[
-            *sources.external_assets(contracts),
+            *sources.external_assets(captured),
             sources.observed_streams(settings),
             assets.cut_asset(settings),
-            assets.bronze_assets(settings, contracts),
+            assets.bronze_assets(settings, captured),
             *(make(settings, c) for c in contracts for make in assets.OF_AN_ENTITY),
             mart_build.mart_assets(settings),
             closing.quality_asset(settings, contracts),

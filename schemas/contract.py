@@ -23,6 +23,9 @@ TYPES = frozenset(
 )
 CLASSIFICATIONS = frozenset({"internal", "pii", "restricted"})
 SEVERITIES = frozenset({"error", "warning"})
+# How far a captured table is carried: `bronze` keeps every change, `silver` makes tables of it.
+LAKES = frozenset({"silver", "bronze"})
+IDENTITIES = frozenset({"default", "full"})
 
 
 class ContractError(ValueError):
@@ -80,6 +83,10 @@ class Contract:
     checks: tuple[Check, ...] = ()
     # Amount columns whose sums per currency must tie out between operational, silver and gold.
     money: tuple[str, ...] = ()
+    lake: str = "silver"
+    # What an update or delete sends of the old row: its key, or (for a reason) all of it.
+    replica_identity: str = "default"
+    replica_identity_reason: str | None = None
 
     @property
     def topic(self) -> str:
@@ -93,7 +100,10 @@ class Contract:
 
 @cache
 def load_all(folder: Path = FOLDER) -> tuple[Contract, ...]:
-    """Every contract, ordered by entity. Raises ContractError on the first file that is wrong."""
+    """Every captured table, ordered by entity: what the connector and bronze read.
+
+    Raises ContractError on the first file that is wrong.
+    """
     contracts = tuple(parse(path) for path in sorted(folder.glob("*.yaml")))
     known = {f"{c.entity}.{column.name}" for c in contracts for column in c.columns}
     for contract in contracts:
@@ -104,6 +114,12 @@ def load_all(folder: Path = FOLDER) -> tuple[Contract, ...]:
                     f"{column.references}, which no contract has"
                 )
     return contracts
+
+
+@cache
+def load_silver(folder: Path = FOLDER) -> tuple[Contract, ...]:
+    """The contracts that silver, the warehouse and the tie-out are built for, by entity."""
+    return tuple(contract for contract in load_all(folder) if contract.lake == "silver")
 
 
 def load(entity: str) -> Contract:
@@ -142,6 +158,9 @@ def _contract(raw: Mapping[str, Any]) -> Contract:
         columns=columns,
         checks=checks,
         money=tuple(raw.get("money", ())),
+        lake=raw.get("lake", "silver"),
+        replica_identity=raw.get("replica_identity", "default"),
+        replica_identity_reason=raw.get("replica_identity_reason"),
     )
     _validate(contract)
     return contract
@@ -156,11 +175,21 @@ def _validate(contract: Contract) -> None:
                 raise ContractError(f"{role} names {name!r}, which is no column")
     if contract.money and "currency" not in names:
         raise ContractError("a table with money needs a currency column")
+    _validate_capture(contract)
     for column in contract.columns:
         _validate_column(column)
     for check in contract.checks:
         if check.severity not in SEVERITIES:
             raise ContractError(f"check {check.name}: severity is {check.severity!r}")
+
+
+def _validate_capture(contract: Contract) -> None:
+    if contract.lake not in LAKES:
+        raise ContractError(f"lake is {contract.lake!r}; it is one of {', '.join(sorted(LAKES))}")
+    if contract.replica_identity not in IDENTITIES:
+        raise ContractError(f"replica_identity is {contract.replica_identity!r}")
+    if (contract.replica_identity == "full") != bool(contract.replica_identity_reason):
+        raise ContractError("replica_identity_reason goes with `full` and only there")
 
 
 def _validate_column(column: Column) -> None:

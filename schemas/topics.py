@@ -21,6 +21,8 @@ SIGNAL_TABLE = f"{PREFIX}.ops.signal"
 OUTBOX_TABLE = f"{PREFIX}.ops.outbox"
 
 DAY_MS = 24 * 60 * 60 * 1000
+# Bronze-only tables are quiet ones, and every partition costs the broker and each tick its share.
+PARTITIONS = {"silver": 3, "bronze": 1}
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ def dead_letter(topic: str) -> str:
 
 
 def dead_letters() -> tuple[str, ...]:
-    """Every dead-letter topic."""
-    return tuple(dead_letter(name) for name in (AUTHORIZATION_REQUESTED, *captured()))
+    """Every dead-letter topic: of requests, and of the tables that streams may read."""
+    silver = (c.topic for c in contract.load_silver())
+    return tuple(dead_letter(name) for name in (AUTHORIZATION_REQUESTED, *silver))
 
 
 def consumer_group(capability: str) -> str:
@@ -60,7 +63,7 @@ def all_topics() -> tuple[Topic, ...]:
     brief = {"retention.ms": str(DAY_MS), "cleanup.policy": "delete"}
     events = (AUTHORIZATION_REQUESTED, AUTHORIZATION_DECIDED, APPLICATION_SUBMITTED)
     return (
-        *(Topic(name, 3, week) for name in captured()),
+        *(Topic(c.topic, PARTITIONS[c.lake], week) for c in contract.load_all()),
         *(Topic(name, 3, week) for name in events),
         *(Topic(name, 1, month) for name in dead_letters()),
         *(Topic(name, 1, brief) for name in (HEARTBEAT, HEARTBEAT_TABLE, SIGNAL_TABLE)),

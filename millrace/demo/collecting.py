@@ -57,7 +57,7 @@ def _layers(result: RefreshResult) -> tuple[LayerRow, ...]:
     added = result.rows.get("bronze", {})
     return tuple(
         LayerRow(c.entity, added.get(c.entity, 0), quarantined(c.entity))
-        for c in contract.load_all()
+        for c in contract.load_silver()
     )
 
 

@@ -10,7 +10,7 @@ import yaml
 from schemas import contract
 
 DBT = Path(__file__).parent.parent.parent / "dbt"
-CONTRACTS = contract.load_all()
+CONTRACTS = contract.load_silver()
 MODELS = sorted(p for p in (DBT / "models").rglob("*.yml") if not p.name.startswith("_"))
 
 

@@ -14,7 +14,7 @@ from orchestration.quality import CONTRACT
 from schemas import contract
 
 SNAPSHOT = Path(__file__).with_name("graph.json")
-CONTRACTS = contract.load_all()
+CONTRACTS = contract.load_silver()
 
 
 @pytest.fixture(scope="module")
