@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,6 +15,17 @@ class Settings(BaseSettings):
     kafka: str = Field(default="", description="Brokers, for requests sent by topic")
     registry: str = Field(default="", description="Schema registry, for the same requests")
     gateway: str = Field(default="", description="Where authorizations are asked for by HTTP")
+    pii_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys that wrap subjects' data keys, VERSION:BASE64 by comma, last is current",
+    )
+    pii_index_key: SecretStr = Field(
+        default=SecretStr(""), description="Key of the blind indexes that personal data is found by"
+    )
+    pii_reader_dsn: SecretStr = Field(
+        default=SecretStr(""),
+        description="Operational database, as pii_reader: opens sealed values",
+    )
 
 
 class MissingError(ValueError):
@@ -28,6 +39,7 @@ def read(*wanted: str) -> Settings:
     except ValidationError:
         raise MissingError("MILLRACE_OLTP_DSN is not set: run `millrace up` first") from None
     for name in wanted:
-        if not getattr(found, name):
+        value = getattr(found, name)
+        if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
             raise MissingError(f"MILLRACE_{name.upper()} is not set: run `millrace up` first")
     return found
