@@ -58,8 +58,8 @@ app = typer.Typer(
 
 
 @app.callback()
-def _before_any() -> None:
-    load_environment()
+def _before_any(context: typer.Context) -> None:
+    load_environment(context.invoked_subcommand)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from millrace.stack import Stack
 from millrace.stack.dotenv import parse
 from millrace.stack.errors import StackError
 from millrace.stack.layout import Layout
+from millrace.stack.passwords import PII_KEYS
 
 
 def stack() -> Stack:
@@ -46,12 +47,31 @@ def operational_dsn() -> str:
     return addresses("postgres")["MILLRACE_OLTP_DSN"]
 
 
-def load_environment() -> None:
-    """Make the stack's variables this process's own; those that are set already win."""
-    file = Layout(_settings().home.resolve()).env_file
-    if file.exists():
-        for name, value in parse(file.read_text()).items():
-            os.environ.setdefault(name, value)
+# The commands that are given more than addresses: keys of personal data, or another role.
+GIVEN: dict[str, tuple[str, ...]] = {
+    "simulate": PII_KEYS,
+    "import": PII_KEYS,
+    "pii": (*PII_KEYS, "MILLRACE_PII_READER_DSN"),
+    "audit": ("MILLRACE_AUDITOR_DSN", "MILLRACE_AUDIT_SEALER_DSN"),
+}
+
+
+def load_environment(command: str | None = None) -> None:
+    """Make the stack's variables this process's own; those that are set already win.
+
+    What is confidential is loaded for the commands above only: other processes, and whatever they
+    start, never have it.
+    """
+    layout = Layout(_settings().home.resolve())
+    if not layout.env_file.exists():
+        return
+    for name, value in parse(layout.env_file.read_text()).items():
+        os.environ.setdefault(name, value)
+    wanted = GIVEN.get(command or "", ())
+    if wanted and not _NAMED_FROM_OUTSIDE:
+        confidential = stack().privileged
+        for name in wanted:
+            os.environ.setdefault(name, confidential[name])
 
 
 # Asked once, before load_environment() makes the local stack's variables look the same.

@@ -15,6 +15,7 @@ from millrace.stack.passwords import write_private
 from millrace.stack.processes import PART_VARIABLE
 
 PYTHON = sys.executable
+CDC_PASSWORD = "MILLRACE_CDC_PASSWORD"  # noqa: S105 - the variable's name
 # Small and quick to start: one machine runs all of it.
 JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true")
 
@@ -122,7 +123,7 @@ def _capture(site: Site) -> dict[str, Command]:
         ),
         "connect": Command(
             _java(site, "connect", 640, connect, properties),
-            {**site.variables, **site.passwords},
+            {**site.variables, CDC_PASSWORD: site.passwords[CDC_PASSWORD]},
         ),
         "connect-watch": Command(
             (PYTHON, "-m", "connectors.watch", site.variables["MILLRACE_CONNECT"]),

@@ -22,6 +22,14 @@ ROLE_PASSWORDS: dict[str, str] = {
     "warehouse_rw": "MILLRACE_WAREHOUSE_PASSWORD",
     "analyst": "MILLRACE_ANALYST_PASSWORD",
     "registry": "MILLRACE_REGISTRY_PASSWORD",
+    "migrator": "MILLRACE_MIGRATOR_PASSWORD",
+    "portal": "MILLRACE_PORTAL_PASSWORD",
+    "support": "MILLRACE_SUPPORT_PASSWORD",
+    "pii_reader": "MILLRACE_PII_READER_PASSWORD",
+    "auditor": "MILLRACE_AUDITOR_PASSWORD",
+    "audit_sealer": "MILLRACE_AUDIT_SEALER_PASSWORD",
+    "sar_officer": "MILLRACE_SAR_OFFICER_PASSWORD",
+    "fair_lending": "MILLRACE_FAIR_LENDING_PASSWORD",
 }
 
 
@@ -78,10 +86,12 @@ def _create_databases(connection: psycopg.Connection) -> None:
 
 def _set_passwords(connection: psycopg.Connection, passwords: Mapping[str, str]) -> None:
     for role, variable in ROLE_PASSWORDS.items():
-        if _exists(connection, "select from pg_roles where rolname = %s", role):
+        # In containers somebody may leave out a role that nobody uses; it cannot log in then.
+        password = passwords.get(variable)
+        if password and _exists(connection, "select from pg_roles where rolname = %s", role):
             connection.execute(
                 sql.SQL("alter role {} password {}").format(
-                    sql.Identifier(role), sql.Literal(passwords[variable])
+                    sql.Identifier(role), sql.Literal(password)
                 )
             )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from millrace.stack.layout import Layout
+from millrace.stack.passwords import PII_KEYS
 
 HOST = "127.0.0.1"
 
@@ -18,7 +19,7 @@ def variables(
     """What `millrace up` writes to the env file and gives to every supervised process."""
 
     def dsn(role: str, password: str, database: str) -> str:
-        return f"postgresql://{role}:{passwords[password]}@{HOST}:{ports['postgres']}/{database}"
+        return _dsn(role, passwords[password], ports, database)
 
     return {
         "MILLRACE_HOME": str(layout.home),
@@ -43,3 +44,21 @@ def variables(
         "OPENLINEAGE__TRANSPORT__LOG_FILE_PATH": str(layout.lineage_events),
         "OPENLINEAGE__TRANSPORT__APPEND": "true",
     }
+
+
+def privileged(ports: Mapping[str, int], passwords: Mapping[str, str]) -> dict[str, str]:
+    """Addresses and keys that only a command that needs them is given, never a running part."""
+
+    def dsn(role: str) -> str:
+        return _dsn(role, passwords[f"MILLRACE_{role.upper()}_PASSWORD"], ports, "oltp")
+
+    return {
+        **{name: passwords[name] for name in PII_KEYS},
+        "MILLRACE_PII_READER_DSN": dsn("pii_reader"),
+        "MILLRACE_AUDITOR_DSN": dsn("auditor"),
+        "MILLRACE_AUDIT_SEALER_DSN": dsn("audit_sealer"),
+    }
+
+
+def _dsn(role: str, password: str, ports: Mapping[str, int], database: str) -> str:
+    return f"postgresql://{role}:{password}@{HOST}:{ports['postgres']}/{database}"

@@ -54,6 +54,11 @@ class Stack:
             self.layout, self.ports, self.secrets, self._jars, self._spark_master
         )
 
+    @property
+    def privileged(self) -> dict[str, str]:
+        """What only single commands are given: keys of personal data, the roles that read it."""
+        return environment.privileged(self.ports, self.secrets)
+
     def up(self, parts: Iterable[str] = PARTS, progress: Progress | None = None) -> None:
         """Start the parts and what they need; returns when each one answers. Idempotent."""
         wanted = with_needs(parts)

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from millrace.stack import dotenv, passwords
+from pydantic import SecretStr
+
+from millrace.stack import commands, dotenv, environment, passwords
+from millrace.stack.layout import Layout
+from millrace.stack.parts import PORT_NAMES
+from oltp.privacy import Vault
+from oltp.settings import Settings
 
 
 def test_passwords_are_generated_once(tmp_path: Path) -> None:
@@ -25,6 +31,29 @@ def test_a_new_name_joins_those_that_exist(tmp_path: Path) -> None:
     found = passwords.load_or_generate(file)
     assert found["MILLRACE_CDC_PASSWORD"] == "kept"
     assert set(found) == set(passwords.NAMES)
+
+
+def test_keys_of_personal_data_are_generated_as_the_vault_reads_them(tmp_path: Path) -> None:
+    found = passwords.load_or_generate(tmp_path / "secrets.env")
+    settings = Settings(
+        oltp_dsn="",
+        pii_keys=SecretStr(found["MILLRACE_PII_KEYS"]),
+        pii_index_key=SecretStr(found["MILLRACE_PII_INDEX_KEY"]),
+    )
+    assert Vault.from_settings(settings).versions == (1,)
+
+
+def test_no_part_of_the_stack_is_given_a_key_of_personal_data(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.make()
+    ports = dict.fromkeys(PORT_NAMES, 1)
+    secret = passwords.load_or_generate(layout.secrets_file)
+    variables = environment.variables(layout, ports, secret, tmp_path, "local")
+    site = commands.Site(layout, ports, secret, variables, tmp_path, "java")
+    confidential = [secret[name] for name in passwords.NAMES if "PII" in name or "AUDIT" in name]
+    for name, command in commands.commands(site).items():
+        given = " ".join((*command.words, *command.environment.values()))
+        assert not [text for text in confidential if text in given], name
 
 
 def test_what_is_rendered_is_what_is_parsed() -> None:
