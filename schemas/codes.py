@@ -159,6 +159,63 @@ class Direction(StrEnum):
     CREDIT = "CREDIT"
 
 
+class EventClass(StrEnum):
+    """What kind of news an event is: our business, an outside party's answer, or the house's."""
+
+    DOMAIN = "DOMAIN"
+    INTEGRATION = "INTEGRATION"
+    SYSTEM = "SYSTEM"
+
+
+class NotificationType(StrEnum):
+    """What a notice is about."""
+
+    WELCOME = "WELCOME"
+    STATUS_UPDATE = "STATUS_UPDATE"
+    DOCUMENT_REQUEST = "DOCUMENT_REQUEST"
+    DOCUMENT_EXPIRING = "DOCUMENT_EXPIRING"
+    APPROVAL = "APPROVAL"
+    REJECTION = "REJECTION"
+    ADVERSE_ACTION = "ADVERSE_ACTION"
+    OFFER = "OFFER"
+    PAYMENT_DUE = "PAYMENT_DUE"
+    PAYMENT_MISSED = "PAYMENT_MISSED"
+    CARD_ALERT = "CARD_ALERT"
+    DISPUTE_UPDATE = "DISPUTE_UPDATE"
+    CLOSING = "CLOSING"
+
+
+class NotificationChannel(StrEnum):
+    """How a notice travels."""
+
+    EMAIL = "EMAIL"
+    SMS = "SMS"
+    PUSH = "PUSH"
+    IN_APP = "IN_APP"
+    WEBHOOK = "WEBHOOK"
+
+
+class NotificationPriority(StrEnum):
+    """How soon a notice must leave."""
+
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+class NotificationStatus(StrEnum):
+    """How far a notice has come."""
+
+    PENDING = "PENDING"
+    SCHEDULED = "SCHEDULED"
+    SENDING = "SENDING"
+    SENT = "SENT"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
 class Reason(StrEnum):
     """Why an authorization was decided as it was. One reason, one ISO 8583 response code."""
 
@@ -226,6 +283,11 @@ BY_NAME: dict[str, type[StrEnum]] = {
     "bucket": Bucket,
     "direction": Direction,
     "reason": Reason,
+    "event_class": EventClass,
+    "notification_type": NotificationType,
+    "notification_channel": NotificationChannel,
+    "notification_priority": NotificationPriority,
+    "notification_status": NotificationStatus,
 }
 
 # Digits after the point of a currency's major unit; a currency that is not here is refused.

@@ -1,6 +1,8 @@
-"""Events that are not captured rows, as frozen dataclasses; Avro schemas in schemas/events.
+"""Events that are not captured rows; their Avro schemas are the files of schemas/events.
 
-Field names and order equal the Avro schema's (a test holds them together). Times are UTC.
+Requests and answers of the stream are frozen dataclasses here, with the schema's own fields. What
+happened in the system of record goes through the outbox: `load(type)` knows each such event, whose
+schema begins with the fields of ENVELOPE. Times are UTC.
 """
 
 from __future__ import annotations
@@ -9,9 +11,76 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from schemas.codes import EventClass
 
 FOLDER = Path(__file__).parent / "events"
+# What every event of the outbox says of itself, before what it says of its subject.
+ENVELOPE = (
+    "event_id",
+    "event_class",
+    "occurred_at",
+    "correlation_id",
+    "causation_id",
+    "tenant_id",
+    "actor_id",
+    "traceparent",
+    "aggregate_id",
+)
+
+
+@dataclass(frozen=True)
+class EventType:
+    """One kind of event of the outbox: `credit.<entity>.<past participle>` and its schema."""
+
+    name: str
+    version: int
+    event_class: EventClass
+    file: Path
+    schema: dict[str, Any]
+
+    @property
+    def topic(self) -> str:
+        """Where it goes."""
+        return f"{self.name}.v{self.version}"
+
+    @property
+    def aggregate_type(self) -> str:
+        """What it happened to: the entity of its name."""
+        return self.name.split(".")[1]
+
+    @property
+    def own_fields(self) -> tuple[str, ...]:
+        """The fields that a payload gives."""
+        return tuple(f["name"] for f in self.schema["fields"][len(ENVELOPE) :])
+
+
+@cache
+def load_all(folder: Path = FOLDER) -> tuple[EventType, ...]:
+    """Every event of the outbox by name, the newest version of each."""
+    newest: dict[str, EventType] = {}
+    for file in sorted(folder.glob("*.avsc")):
+        schema = json.loads(file.read_text(encoding="utf-8"))
+        if "event_class" not in schema:
+            continue  # a request or an answer of the stream
+        name, _, version = file.stem.rpartition(".v")
+        found = EventType(name, int(version), EventClass(schema["event_class"]), file, schema)
+        if name not in newest or newest[name].version < found.version:
+            newest[name] = found
+    return tuple(newest[name] for name in sorted(newest))
+
+
+def load(name: str) -> EventType:
+    """The event called `name`, without its version; KeyError naming what is like it."""
+    by_name = {event.name: event for event in load_all()}
+    if name not in by_name:
+        entity = name.split(".")[1] if name.count(".") else ""
+        near = [known for known in by_name if known.split(".")[1] == entity] or sorted(by_name)
+        raise KeyError(f"no event is called {name!r}; there are {', '.join(near)}")
+    return by_name[name]
 
 
 @dataclass(frozen=True)

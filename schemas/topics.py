@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas import contract
+from schemas import contract, events
 
 PREFIX = "oltp"
 AUTHORIZATION_REQUESTED = "credit.authorization.requested.v1"
 AUTHORIZATION_DECIDED = "credit.authorization.decided.v1"
-APPLICATION_SUBMITTED = "credit.application.submitted.v1"
 HEARTBEAT = f"__debezium-heartbeat.{PREFIX}"
 HEARTBEAT_TABLE = f"{PREFIX}.ops.heartbeat"
 SIGNAL_TABLE = f"{PREFIX}.ops.signal"
@@ -23,6 +22,8 @@ OUTBOX_TABLE = f"{PREFIX}.ops.outbox"
 DAY_MS = 24 * 60 * 60 * 1000
 # Bronze-only tables are quiet ones, and every partition costs the broker and each tick its share.
 PARTITIONS = {"silver": 3, "bronze": 1}
+# One connector task writes the outbox in commit order: one partition keeps that order too.
+EVENT_PARTITIONS = 1
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,22 @@ def captured() -> tuple[str, ...]:
     return tuple(c.topic for c in contract.load_all())
 
 
+def announced() -> tuple[str, ...]:
+    """The topics of the outbox: one an event type."""
+    return tuple(event.topic for event in events.load_all())
+
+
 def all_topics() -> tuple[Topic, ...]:
     """Every topic to create, CDC first. Declaring them again changes nothing."""
     # Bronze is the archive: a week in Kafka is time to repair a stopped pipeline.
     week = {"retention.ms": str(7 * DAY_MS), "cleanup.policy": "delete"}
     month = {"retention.ms": str(30 * DAY_MS), "cleanup.policy": "delete"}
     brief = {"retention.ms": str(DAY_MS), "cleanup.policy": "delete"}
-    events = (AUTHORIZATION_REQUESTED, AUTHORIZATION_DECIDED, APPLICATION_SUBMITTED)
+    requests = (AUTHORIZATION_REQUESTED, AUTHORIZATION_DECIDED)
     return (
         *(Topic(c.topic, PARTITIONS[c.lake], week) for c in contract.load_all()),
-        *(Topic(name, 3, week) for name in events),
+        *(Topic(name, 3, week) for name in requests),
+        *(Topic(name, EVENT_PARTITIONS, week) for name in announced()),
         *(Topic(name, 1, month) for name in dead_letters()),
         *(Topic(name, 1, brief) for name in (HEARTBEAT, HEARTBEAT_TABLE, SIGNAL_TABLE)),
     )

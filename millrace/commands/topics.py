@@ -17,9 +17,11 @@ def apply() -> None:
     """Create the declared topics that do not exist yet and register the event schemas."""
     from millrace.stack import declaring
 
-    env = addresses("kafka", "registry")
+    env = addresses("postgres", "kafka", "registry")
     created = declaring.create_topics(env["MILLRACE_KAFKA"])
     for name in created:
         typer.echo(f"created {name}")
-    subjects = declaring.register_schemas(env["MILLRACE_REGISTRY"])
+    subjects = declaring.register_schemas(
+        env["MILLRACE_REGISTRY"], env["MILLRACE_OLTP_ADMIN_DSN"]
+    )
     typer.echo(f"{len(created)} topics created, {len(subjects)} event schemas registered")

@@ -1,11 +1,15 @@
 """Declares what schemas/ says to the running services: topics and event schemas; idempotent."""
 
-import json
-import urllib.error
-import urllib.request
-from pathlib import Path
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import httpx
+import psycopg
 
 from millrace.stack.errors import StackError
+
+if TYPE_CHECKING:
+    from connectors.event_schemas import Registered
 
 
 def create_topics(servers: str) -> list[str]:
@@ -36,29 +40,40 @@ def create_topics(servers: str) -> list[str]:
     return created
 
 
-def register_schemas(registry: str) -> list[str]:
-    """Register the event schemas (subject `<topic>-value`), each changing only compatibly."""
+def register_schemas(registry: str, oltp_admin_dsn: str) -> list[str]:
+    """Register the event schemas and tell the outbox their ids; returns the topics."""
+    from connectors import event_schemas
+
+    try:
+        registered = event_schemas.register(registry)
+    except (event_schemas.SchemaRefused, httpx.HTTPError) as error:
+        raise StackError(f"event schemas were not registered: {error}") from error
+    _store_ids(oltp_admin_dsn, {known.topic: known for known in registered})
+    return [known.topic for known in registered]
+
+
+def _store_ids(oltp_admin_dsn: str, known: Mapping[str, "Registered"]) -> None:
     from schemas import events
 
-    subjects = []
-    for file in sorted(Path(events.FOLDER).glob("*.avsc")):
-        subject = f"{file.stem}-value"
-        compact = json.dumps(json.loads(file.read_text()), separators=(",", ":"))
-        _send("POST", f"{registry}/subjects/{subject}/versions", {"schema": compact})
-        _send("PUT", f"{registry}/config/{subject}", {"compatibility": "BACKWARD"})
-        subjects.append(subject)
-    return subjects
-
-
-def _send(method: str, url: str, body: dict[str, str]) -> None:
-    request = urllib.request.Request(  # noqa: S310
-        url,
-        data=json.dumps(body).encode(),
-        method=method,
-        headers={"Content-Type": "application/vnd.schemaregistry.v1+json"},
-    )
-    try:
-        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
-    except urllib.error.HTTPError as error:
-        reason = error.read().decode(errors="replace")[:1000]
-        raise StackError(f"{method} {url} answers {error.code}: {reason}") from error
+    rows = [
+        (
+            event.name,
+            event.version,
+            event.event_class.value,
+            known[event.topic].schema_id,
+            known[event.topic].fingerprint,
+        )
+        for event in events.load_all()
+    ]
+    with psycopg.connect(oltp_admin_dsn) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into ops.event_schemas"
+            " (event_type, version, event_class, schema_id, fingerprint)"
+            " values (%s, %s, %s, %s, %s)"
+            " on conflict (event_type, version) do update set event_class = excluded.event_class,"
+            " schema_id = excluded.schema_id, fingerprint = excluded.fingerprint,"
+            " registered_at = now()"
+            " where (event_schemas.schema_id, event_schemas.fingerprint)"
+            " <> (excluded.schema_id, excluded.fingerprint)",
+            rows,
+        )

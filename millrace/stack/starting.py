@@ -117,7 +117,9 @@ class Starter:
         elif name == "registry":
             from millrace.stack import declaring
 
-            declaring.register_schemas(variables["MILLRACE_REGISTRY"])
+            declaring.register_schemas(
+                variables["MILLRACE_REGISTRY"], variables["MILLRACE_OLTP_ADMIN_DSN"]
+            )
         elif name == "connect":
             self._await(("postgres", "registry"))
             self._progress(name, register_connector(variables))
