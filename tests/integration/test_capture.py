@@ -2,103 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
-import fastavro
 import httpx
 import psycopg
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
 from connectors import config, register
 from schemas import contract, topics
+from tests.topic_log import Log, Message
 
 pytestmark = pytest.mark.stack
 
 CUSTOMERS = contract.load("customers").topic
 OFFERS = contract.load("offers").topic
 KYC_RECORDS = contract.load("kyc_records").topic
-
-
-class Message(NamedTuple):
-    """One decoded message; `value` is None for a tombstone."""
-
-    key: Any
-    value: Any
-    headers: dict[str, bytes]
-    schema: dict[str, Any] | None
-    partition: int
-
-    @property
-    def kind(self) -> str:
-        return self.value["op"] if self.value else "tombstone"
-
-
-class Log:
-    """Reads what a topic has, with each record's own schema from the registry."""
-
-    def __init__(self, env: dict[str, str]):
-        self._registry = env["MILLRACE_REGISTRY"]
-        self._schemas: dict[int, dict[str, Any]] = {}
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": env["MILLRACE_KAFKA"],
-                "group.id": str(uuid4()),
-                "log_level": 0,
-            }
-        )
-
-    def read(self, topic: str) -> list[Message]:
-        """Everything that is in the topic now."""
-        found = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        ends = {}
-        for partition in found:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition))
-            if high > low:
-                ends[partition] = high
-        self._consumer.assign([TopicPartition(topic, p, 0) for p in ends])
-        messages = []
-        while ends:
-            got = self._consumer.poll(30)
-            assert got is not None, f"{topic} stopped before its end"
-            assert not got.error(), got.error()
-            if got.offset() + 1 >= ends.get(got.partition(), 0):
-                ends.pop(got.partition(), None)
-            key, _ = self._decode(got.key())
-            value, schema = self._decode(got.value())
-            headers = dict(got.headers() or ())
-            messages.append(Message(key, value, headers, schema, got.partition()))
-        return messages
-
-    def until(self, topic: str, wanted: Callable[[list[Message]], bool], within_s=90):
-        """Read again until `wanted` is content with what is there."""
-        deadline = time.monotonic() + within_s
-        while not wanted(messages := self.read(topic)):
-            assert time.monotonic() < deadline, f"{topic} has only {len(messages)} messages"
-            time.sleep(0.2)
-        return messages
-
-    def _decode(self, data: bytes | None) -> tuple[Any, dict[str, Any] | None]:
-        if data is None:
-            return None, None
-        assert data[0] == 0, "not the Confluent wire format"
-        number = int.from_bytes(data[1:5], "big")
-        if number not in self._schemas:
-            answer = httpx.get(f"{self._registry}/schemas/ids/{number}").raise_for_status()
-            self._schemas[number] = json.loads(answer.json()["schema"])
-        rest = io.BytesIO(data[5:])
-        schema = self._schemas[number]
-        value = fastavro.schemaless_reader(rest, fastavro.parse_schema(schema))
-        assert not rest.read(), "bytes are left after the record"
-        return value, schema
 
 
 @pytest.fixture
@@ -207,26 +132,6 @@ def test_a_changed_key_is_a_delete_of_the_old_and_an_insert_of_the_new(log, oltp
     created = of_key(messages, customer_id=new)
     assert [message.kind for message in created] == ["c"]
     assert "__debezium.oldkey" in created[0].headers
-
-
-def test_an_outbox_row_is_one_event_and_leaves_an_empty_table(log, oltp):
-    application = str(uuid4())
-    with oltp.transaction():
-        oltp.execute(
-            "insert into ops.outbox (id, aggregatetype, aggregateid, type, payload, correlation_id)"
-            " values (gen_random_uuid(), 'application.submitted', %s, 'ApplicationSubmitted', %s,"
-            " 'corr-1')",
-            (application, json.dumps({"application_id": application})),
-        )
-        oltp.execute("delete from ops.outbox")
-    messages = log.until(
-        topics.APPLICATION_SUBMITTED, lambda found: any(m.key == application for m in found)
-    )
-    (event,) = (message for message in messages if message.key == application)
-    assert event.value["application_id"] == application
-    assert event.headers["event_type"] == b"ApplicationSubmitted"
-    assert event.headers["correlation_id"] == b"corr-1"
-    assert oltp.execute("select count(*) from ops.outbox").fetchone() == (0,)
 
 
 def test_records_before_and_after_a_new_column_carry_the_schema_they_were_written_with(
