@@ -17,8 +17,8 @@ test: setup ## every test, on real parts; ARGS selects
 check: setup lint ## two minutes: the gates and the tests that need no service
 	@$(BIN)/python -m pytest -m "not spark and not stack" $(ARGS)
 
-lint: setup ## ruff, mypy, import-linter, sqlfluff
-	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/sqlfluff lint -q oltp pipelines dbt/models
+lint: setup ## ruff, mypy, import-linter, sqlfluff, event schemas
+	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/sqlfluff lint -q oltp pipelines dbt/models && $(BIN)/python -m connectors.event_schemas
 
 down: ## stop everything
 	@! test -x $(BIN)/millrace || $(BIN)/millrace down

@@ -9,7 +9,9 @@ from pathlib import Path
 from connectors import config
 from schemas import contract, topics
 
-MIGRATION = Path(__file__).parents[2] / "oltp" / "migrations" / "0005.capture.sql"
+MIGRATIONS = Path(__file__).parents[2] / "oltp" / "migrations"
+OPS = MIGRATIONS / "0013.ops.sql"
+MIGRATION = MIGRATIONS / "0014.capture.sql"
 
 
 def rendered() -> dict[str, str]:
@@ -28,7 +30,7 @@ def test_every_placeholder_is_filled():
     assert settings["database.port"] == "5433"
     url = "http://127.0.0.1:8080/apis/registry/v2"
     assert settings["key.converter.apicurio.registry.url"] == url
-    assert settings["value.converter.apicurio.registry.url"] == url
+    assert settings["value.converter.delegate.converter.type.apicurio.registry.url"] == url
 
 
 def test_the_password_is_a_reference_that_only_connect_resolves():
@@ -41,14 +43,34 @@ def test_the_tables_read_are_the_tables_published():
     assert sorted(config.captured_tables()) == sorted(re.findall(r"[\w.]+", published))
 
 
+def test_each_column_of_the_outbox_has_its_place_in_the_message():
+    settings = rendered()
+    router = "transforms.outbox."
+    columns = re.search(r"create table ops\.outbox \((.*?)\n\);", OPS.read_text(), re.S)[1]
+    named = [settings[f"{router}table.field.event.{part}"] for part in ("id", "key", "payload")]
+    placed = settings[f"{router}table.fields.additional.placement"].split(",")
+    headers = [column.removesuffix(":header") for column in placed]
+    topic = settings[f"{router}route.by.field"]
+    assert settings[f"{router}route.topic.replacement"] == "${routedByValue}"
+    found = set(re.findall(r"^    (\w+) (?:uuid|text|integer|bytea|timestamptz)", columns, re.M))
+    assert found == {*named, topic, *headers, "event_version", "created_at"}
+
+
+def test_the_outboxs_bytes_pass_and_everything_else_is_avro_as_the_keys_are():
+    settings = rendered()
+    delegate = "value.converter.delegate.converter.type"
+    assert settings["value.converter"] == "io.debezium.converters.BinaryDataConverter"
+    assert settings[delegate] == settings["key.converter"]
+    prefix = "key.converter."
+    for name, text in settings.items():
+        if name.startswith(prefix):
+            assert settings[f"{delegate}.{name.removeprefix(prefix)}"] == text
+
+
 def test_names_agree_with_the_topics():
     settings = rendered()
     assert settings["topic.prefix"] == topics.PREFIX
     assert settings["predicates.isOutbox.pattern"] == re.escape(topics.OUTBOX_TABLE)
-    route = settings["transforms.outbox.route.topic.replacement"]
-    assert route.replace("${routedByValue}", "application.submitted") == (
-        topics.APPLICATION_SUBMITTED
-    )
     for captured in contract.load_all():
         assert f"{settings['topic.prefix']}.{captured.source}" == captured.topic
 
