@@ -6,6 +6,9 @@
 -- credit.active_credits.outstanding_principal_minor by what was posted. So a balance cannot differ
 -- from its postings, whoever wrote them. Balances of house accounts are summed, never stored: every
 -- decision would queue on that one row.
+--
+-- Functions that act with more than their caller's rights belong to ledger_keeper (0015 hands them
+-- over): it selects, inserts into this schema, and updates the three balances.
 -- depends: 0007.card
 
 create table ledger.accounts (
@@ -18,6 +21,8 @@ create table ledger.accounts (
     card_account_id uuid unique references card.card_accounts (account_id),
     credit_id uuid unique references credit.active_credits,
     created_at timestamptz not null default now(),
+    -- So that a posting refers to its account and currency at once, and cannot be in another.
+    unique (ledger_account_id, currency),
     check ((kind = 'CARD_RECEIVABLE') = (card_account_id is not null)),
     check ((kind = 'LOAN_PRINCIPAL') = (credit_id is not null))
 );
@@ -45,7 +50,9 @@ create table ledger.entries (
     reverses_entry_id uuid unique references ledger.entries,
     effective_at timestamptz not null,
     external_ref text unique,
-    created_at timestamptz not null default now(),
+    -- When it was recorded: the order of the journal. The clock's time, not the transaction's, which
+    -- began before it had the account's lock.
+    created_at timestamptz not null default clock_timestamp(),
     check ((entry_type = 'CORRECTION') = (reverses_entry_id is not null)),
     check (entry_type not in ('CAPTURE', 'VOID', 'EXPIRE') or hold_id is not null)
 );
@@ -55,16 +62,28 @@ create index on ledger.entries (authorization_id) where authorization_id is not 
 create table ledger.postings (
     posting_id uuid primary key,
     entry_id uuid not null references ledger.entries,
-    ledger_account_id uuid not null references ledger.accounts,
+    ledger_account_id uuid not null,
     -- HELD is reserved, POSTED is owed or owned.
     layer text not null check (layer in ('POSTED', 'HELD')),
     direction text not null check (direction in ('DEBIT', 'CREDIT')),
     amount_minor bigint not null check (amount_minor > 0),
     currency char(3) not null check (currency ~ '^[A-Z]{3}$'),
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    constraint postings_are_in_the_currency_of_their_account
+        foreign key (ledger_account_id, currency)
+        references ledger.accounts (ledger_account_id, currency)
 );
 create index on ledger.postings (entry_id);
 create index on ledger.postings (ledger_account_id);
+
+-- Limits as they were, so that every approval of the past can be judged by the limit of its time.
+create table ledger.credit_limits (
+    credit_limit_id uuid primary key default gen_random_uuid(),
+    account_id uuid not null references card.card_accounts,
+    credit_limit_minor bigint not null check (credit_limit_minor >= 0),
+    changed_at timestamptz not null default clock_timestamp()
+);
+create index on ledger.credit_limits (account_id, changed_at);
 
 -- A card account and a credit have a ledger account of the same id from the moment they exist.
 create function ledger.open_card_account() returns trigger
@@ -73,12 +92,28 @@ begin
     insert into ledger.accounts (ledger_account_id, kind, currency, card_account_id, created_at)
     select account_id, 'CARD_RECEIVABLE', currency, account_id, created_at from new_rows
     on conflict (ledger_account_id) do nothing;
+    insert into ledger.credit_limits (
+        credit_limit_id, account_id, credit_limit_minor, changed_at)
+    select account_id, account_id, credit_limit_minor, created_at from new_rows
+    on conflict (credit_limit_id) do nothing;
     return null;
 end
 $$;
 create trigger open_ledger_account after insert on card.card_accounts
     referencing new table as new_rows for each statement
     execute function ledger.open_card_account();
+
+create function ledger.change_limit() returns trigger
+language plpgsql security definer set search_path = pg_catalog as $$
+begin
+    insert into ledger.credit_limits (account_id, credit_limit_minor)
+    values (new.account_id, new.credit_limit_minor);
+    return null;
+end
+$$;
+create trigger change_limit after update of credit_limit_minor on card.card_accounts
+    for each row when (new.credit_limit_minor <> old.credit_limit_minor)
+    execute function ledger.change_limit();
 
 create function ledger.open_credit() returns trigger
 language plpgsql security definer set search_path = pg_catalog as $$
@@ -93,15 +128,20 @@ create trigger open_ledger_account after insert on credit.active_credits
     referencing new table as new_rows for each statement
     execute function ledger.open_credit();
 
+create function ledger.house(kind text, currency text) returns uuid
+language sql immutable parallel safe
+return md5(kind || ':' || currency)::uuid;
+
 create function ledger.signed(direction text, amount_minor bigint) returns bigint
 language sql immutable parallel safe
 return case direction when 'DEBIT' then amount_minor else -amount_minor end;
 
 -- Refuses what does not add up, then moves the balances. Accounts are moved in id order, so that
 -- concurrent statements cannot deadlock.
+-- Planned for index look-ups: see card.judge.
 create function ledger.post() returns trigger
 language plpgsql security definer set search_path = pg_catalog
-set enable_seqscan = off as $$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     wrong record;
 begin
@@ -117,14 +157,14 @@ begin
             using errcode = 'check_violation', table = 'postings', schema = 'ledger',
             hint = 'Insert all postings of an entry in one statement, debits equal to credits.';
     end if;
-    select p.posting_id, p.currency, a.currency as account_currency into wrong
-    from new_rows p join ledger.accounts a using (ledger_account_id)
-    where a.currency <> p.currency
+    select n.entry_id into wrong
+    from (select p.entry_id, count(*) as postings from new_rows p group by p.entry_id) n
+    where n.postings < (select count(*) from ledger.postings p where p.entry_id = n.entry_id)
     limit 1;
     if found then
-        raise exception 'ledger.postings: posting % is in %, its account in %',
-            wrong.posting_id, wrong.currency, wrong.account_currency
-            using errcode = 'check_violation', table = 'postings', schema = 'ledger';
+        raise exception 'ledger.postings: entry % has its postings already', wrong.entry_id
+            using errcode = 'check_violation', table = 'postings', schema = 'ledger',
+            hint = 'Correct a mistake by an entry of type CORRECTION that reverses it.';
     end if;
 
     perform from card.card_accounts c
@@ -133,9 +173,9 @@ begin
     update card.card_accounts c
     set posted_minor = c.posted_minor + m.posted_minor,
         held_minor = c.held_minor + m.held_minor,
-        updated_at = greatest(c.updated_at, now())
+        updated_at = greatest(c.updated_at, m.moved_at)
     from (
-        select p.ledger_account_id,
+        select p.ledger_account_id, max(p.created_at) as moved_at,
             coalesce(sum(ledger.signed(p.direction, p.amount_minor))
                 filter (where p.layer = 'POSTED'), 0) as posted_minor,
             coalesce(sum(ledger.signed(p.direction, p.amount_minor))
@@ -144,11 +184,19 @@ begin
     ) m
     where c.account_id = m.ledger_account_id;
 
+    -- Holds move no principal: a batch of decisions ends here.
+    if not exists (select from new_rows where layer = 'POSTED') then
+        return null;
+    end if;
+    perform from credit.active_credits c
+    where c.credit_id in (select ledger_account_id from new_rows where layer = 'POSTED')
+    order by c.credit_id for no key update;
     update credit.active_credits c
     set outstanding_principal_minor = c.outstanding_principal_minor + m.posted_minor,
-        updated_at = greatest(c.updated_at, now())
+        updated_at = greatest(c.updated_at, m.moved_at)
     from (
-        select p.ledger_account_id, sum(ledger.signed(p.direction, p.amount_minor)) as posted_minor
+        select p.ledger_account_id, max(p.created_at) as moved_at,
+            sum(ledger.signed(p.direction, p.amount_minor)) as posted_minor
         from new_rows p where p.layer = 'POSTED' group by p.ledger_account_id
     ) m
     where c.credit_id = m.ledger_account_id and m.posted_minor <> 0;
@@ -160,7 +208,7 @@ create trigger post after insert on ledger.postings
     execute function ledger.post();
 
 create function ledger.refuse_change() returns trigger
-language plpgsql as $$
+language plpgsql set search_path = pg_catalog as $$
 begin
     raise exception '%.% is append-only: % is refused', tg_table_schema, tg_table_name, lower(tg_op)
         using errcode = 'insufficient_privilege',
@@ -171,3 +219,55 @@ create trigger append_only before update or delete or truncate on ledger.entries
     for each statement execute function ledger.refuse_change();
 create trigger append_only before update or delete or truncate on ledger.postings
     for each statement execute function ledger.refuse_change();
+create trigger append_only before update or delete or truncate on ledger.credit_limits
+    for each statement execute function ledger.refuse_change();
+
+-- What an outside party printed: the balance of an account after a line of its statement. Several
+-- lines a day; the one that ends a day is not known. As the bank says it: positive is the customer's
+-- money, so a card account in credit (posted_minor below zero) has a printed balance above zero.
+create table ledger.statement_lines (
+    statement_line_id uuid primary key default gen_random_uuid(),
+    account_id uuid not null references card.card_accounts,
+    statement_date date not null,
+    line_number integer not null check (line_number > 0),
+    printed_balance_minor bigint not null,
+    currency char(3) not null check (currency ~ '^[A-Z]{3}$'),
+    external_ref text unique,
+    created_at timestamptz not null default now(),
+    unique (account_id, statement_date, line_number)
+);
+create trigger append_only before update or delete or truncate on ledger.statement_lines
+    for each statement execute function ledger.refuse_change();
+
+-- One comparison of the ledger with all statements.
+create table ledger.reconciliation_runs (
+    reconciliation_run_id uuid primary key default gen_random_uuid(),
+    tolerance_minor bigint not null check (tolerance_minor >= 0),
+    account_days bigint not null check (account_days >= 0),
+    broken bigint not null check (broken between 0 and account_days),
+    started_at timestamptz not null default now(),
+    completed_at timestamptz not null default clock_timestamp()
+);
+
+-- An account-day that does not agree, followed until it is explained or gone. One row each, for ever.
+create table ledger.reconciliation_breaks (
+    reconciliation_break_id uuid primary key default gen_random_uuid(),
+    account_id uuid not null references card.card_accounts,
+    statement_date date not null,
+    currency char(3) not null check (currency ~ '^[A-Z]{3}$'),
+    computed_minor bigint not null,
+    nearest_printed_minor bigint not null,
+    difference_minor bigint not null
+        check (difference_minor = computed_minor - nearest_printed_minor),
+    state text not null default 'OPEN' check (state in ('OPEN', 'EXPLAINED', 'RESOLVED')),
+    owner text,
+    explanation text,
+    first_run_id uuid not null references ledger.reconciliation_runs,
+    last_run_id uuid not null references ledger.reconciliation_runs,
+    first_seen_at timestamptz not null default now(),
+    last_seen_at timestamptz not null default now(),
+    resolved_at timestamptz,
+    unique (account_id, statement_date),
+    check ((state = 'RESOLVED') = (resolved_at is not null)),
+    check (state <> 'EXPLAINED' or (owner is not null and explanation is not null))
+);
