@@ -1,9 +1,9 @@
--- Who changed what, when and why: one append-only table, written in the transaction that it is about
--- and chained afterwards.
+-- Who changed what, when and why: one append-only table, written in the transaction that it is
+-- about and chained afterwards.
 --
--- Why writers never queue: an entry that carried its predecessor's hash would make every transaction
--- wait for the one before it to commit. So a writer only adds rows here, numbered by a sequence
--- (which may leave gaps, and does when a transaction rolls back). One sealer takes the changes of
+-- Why writers never queue: an entry that carried its predecessor's hash would make every
+-- transaction wait for the one before it to commit. So a writer only adds rows here, numbered by a
+-- sequence (which leaves a gap when a transaction rolls back). One sealer takes the changes of
 -- finished transactions, in an order that can no longer change, and writes audit.chain beside them:
 -- numbers without gaps, each hash over the hash before it and all fields of the change
 -- (oltp/audit/canonical.py). Signed checkpoints of the chain's head are kept outside the database.
@@ -103,21 +103,6 @@ create table audit.pii_access (
 );
 create index on audit.pii_access (customer_id, accessed_at);
 
--- What is audited and how; 0011 fills it. EXEMPT says why a table is not.
-create table audit.audited_tables (
-    table_schema text not null,
-    table_name text not null,
-    mode text not null check (mode in ('ROWS', 'DIGEST', 'EXEMPT')),
-    compliance_category text
-        check (compliance_category in ('KYC', 'AML', 'DATA_PROTECTION', 'FINANCIAL')),
-    severity text check (severity in ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL')),
-    reason text,
-    primary key (table_schema, table_name),
-    check ((mode = 'EXEMPT') = (reason is not null)),
-    check ((mode = 'EXEMPT') = (compliance_category is null)),
-    check ((mode = 'EXEMPT') = (severity is null))
-);
-
 -- Append-only holds for everybody, the owner too. Row triggers follow the rows into partitions;
 -- statement triggers do not, so each partition gets its own against TRUNCATE.
 create function audit.refuse_change() returns trigger
@@ -166,8 +151,8 @@ alter table audit.changes
 -- the rows' order (of an update SHA-256 of the digests before and after). An update
 -- that changes nothing leaves nothing. A changed key is a delete and an insert, as capture sees it.
 --
--- The digest is in two steps so that memory stays small: the SHA-256 of each row's text, put together
--- in order by their first byte and hashed, and those 256 put together and hashed.
+-- The digest is in two steps so that memory stays small: the SHA-256 of each row's text, put
+-- together in order by their first byte and hashed, and those 256 put together and hashed.
 create function audit.record() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -274,70 +259,10 @@ create function audit.key_of(row_values jsonb, keys text[]) returns jsonb
 language sql immutable parallel safe
 as $$ select jsonb_object_agg(k, row_values -> k) from unnest(keys) k $$;
 
--- Audits a table from now on; again after its key changed. TRUNCATE names no rows, so an audited
--- table refuses it: DELETE leaves a trace.
-create function audit.attach(audited regclass, mode text, compliance_category text, severity text)
-returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-    arguments text;
-begin
-    select string_agg(quote_literal(a), ', ' order by n) into arguments
-    from (
-        select a, n - 100 as n
-        from unnest(array[mode, compliance_category, severity]) with ordinality given (a, n)
-        union all
-        select c.attname::text, k.n
-        from pg_index i
-        cross join unnest(i.indkey::smallint[]) with ordinality k (attnum, n)
-        join pg_attribute c on c.attrelid = i.indrelid and c.attnum = k.attnum
-        where i.indrelid = audited and i.indisprimary
-    ) x;
-    if not exists (select from pg_index where indrelid = audited and indisprimary) then
-        raise exception '% has no primary key: its changes could not be told apart', audited;
-    end if;
-    execute format('create or replace trigger audit_insert after insert on %s referencing'
-        ' new table as new_rows for each statement execute function audit.record(%s)',
-        audited, arguments);
-    execute format('create or replace trigger audit_update after update on %s referencing'
-        ' old table as old_rows new table as new_rows for each statement'
-        ' execute function audit.record(%s)', audited, arguments);
-    execute format('create or replace trigger audit_delete after delete on %s referencing'
-        ' old table as old_rows for each statement execute function audit.record(%s)',
-        audited, arguments);
-    execute format('create or replace trigger audit_truncate before truncate on %s'
-        ' for each statement execute function audit.refuse_truncate()', audited);
-end
-$$;
-
-create function audit.refuse_truncate() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-    raise exception '%.% is audited: truncate is refused', tg_table_schema, tg_table_name
-        using errcode = 'insufficient_privilege', schema = tg_table_schema, table = tg_table_name,
-        hint = 'DELETE says which rows went; TRUNCATE says nothing.';
-end
-$$;
-
--- Attaches everything that audit.audited_tables lists. A table that is listed and not there is an
--- error.
-create function audit.attach_all() returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-    listed record;
-begin
-    for listed in select * from audit.audited_tables where mode <> 'EXEMPT' loop
-        perform audit.attach(
-            format('%I.%I', listed.table_schema, listed.table_name)::regclass,
-            listed.mode, listed.compliance_category, listed.severity);
-    end loop;
-end
-$$;
-
 -- Makes the partitions of this month and of those ahead; returns what it made. A table that
 -- pg_partman looks after (partman.part_config) is left to its maintenance. Attaching, unlike
--- CREATE ... PARTITION OF, does not wait for the table's writers. A month whose rows are in the default
--- partition already stays there.
+-- CREATE ... PARTITION OF, does not wait for the table's writers. A month whose rows are in the
+-- default partition already stays there.
 create function audit.ensure_partitions(months_ahead integer default 3) returns setof text
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
