@@ -1,12 +1,12 @@
--- One call decides a batch of authorizations: decision, hold, ledger entry and account totals commit
--- together or not at all. Accounts are locked in id order and keys are written in key order, so
+-- One call decides a batch of authorizations: decision, hold, ledger entry with its two postings and
+-- the account's totals (moved by ledger.post) commit together or not at all. Accounts are locked in id order and keys are written in key order, so
 -- concurrent batches cannot deadlock and cannot approve past a limit. A key that already has a
 -- decision is answered with it (`replayed`); with another body it is answered as a conflict and
 -- nothing is written.
 --
 -- `decision` is the policy's verdict: the function may turn APPROVED into DECLINED, never the reverse.
 -- Answers come back in the order of the requests, which is also the order they are decided in.
--- depends: 0005.capture
+-- depends: 0008.ledger
 
 create type card.authorization_request as (
     request_id text,
@@ -250,36 +250,31 @@ begin
         from approved a
     ),
     entered as (
-        insert into ledger.ledger_entries (
-            entry_id, account_id, authorization_id, entry_type, bucket, direction, amount_minor,
-            currency, effective_at)
-        select
-            a.entry_id, a.account_id, a.authorization_id, 'HOLD', 'HELD', 'DEBIT', a.amount_minor,
-            a.currency, a.decided_at
+        insert into ledger.entries (
+            entry_id, entry_type, authorization_id, hold_id, effective_at)
+        select a.entry_id, 'HOLD', a.authorization_id, a.hold_id, a.decided_at
         from approved a
     ),
-    spent as (
-        insert into card.card_spend as s (
-            card_id, spend_date, approved_count, approved_amount_minor)
-        select a.card_id, (a.decided_at at time zone 'UTC')::date, count(*), sum(a.amount_minor)
+    -- Reserved on the account, and owed to the network should the merchant present it.
+    posted as (
+        insert into ledger.postings (
+            posting_id, entry_id, ledger_account_id, layer, direction, amount_minor, currency)
+        select md5(a.entry_id || ':1')::uuid, a.entry_id, a.account_id, 'HELD', 'DEBIT',
+            a.amount_minor, a.currency
         from approved a
-        group by 1, 2
-        on conflict (card_id, spend_date) do update set
-            approved_count = s.approved_count + excluded.approved_count,
-            approved_amount_minor = s.approved_amount_minor + excluded.approved_amount_minor
+        union all
+        select md5(a.entry_id || ':2')::uuid, a.entry_id, ledger.house('SETTLEMENT', a.currency),
+            'HELD', 'CREDIT', a.amount_minor, a.currency
+        from approved a
     )
-    update card.card_accounts t
-    set held_minor = t.held_minor + a.amount_minor, updated_at = now()
-    from (select account_id, sum(amount_minor) as amount_minor from approved group by 1) a
-    where t.account_id = a.account_id;
+    insert into card.card_spend as s (
+        card_id, spend_date, approved_count, approved_amount_minor)
+    select a.card_id, (a.decided_at at time zone 'UTC')::date, count(*), sum(a.amount_minor)
+    from approved a
+    group by 1, 2
+    on conflict (card_id, spend_date) do update set
+        approved_count = s.approved_count + excluded.approved_count,
+        approved_amount_minor = s.approved_amount_minor + excluded.approved_amount_minor;
     return is_new;
 end
 $$;
-
-revoke execute on function
-    card.decide_and_hold, card.judge, card.write_verdicts, card.refusal_code
-from public;
-grant usage on type card.authorization_request to app_rw;
-grant execute on function
-    card.decide_and_hold, card.judge, card.write_verdicts, card.refusal_code
-to app_rw;

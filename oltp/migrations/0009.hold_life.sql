@@ -1,0 +1,198 @@
+-- How a hold ends and money moves outside a decision. Each function makes one entry and is repeated
+-- safely: `key` becomes the entry's external_ref, the same call with the same key gives the entry back,
+-- the same key for anything else raises MR002. The accounts are locked first, so the journal's order
+-- is the order in which balances moved. `effective_at` is now unless said.
+--
+-- A hold is open (PENDING, PARTIALLY_CAPTURED) while something is held under it, and ends once, as
+-- what released the last of it: CAPTURED, REVERSED (a void) or EXPIRED.
+-- depends: 0009.decide_and_hold
+
+-- Whether the entry is there already; raises MR002 when its key was used for another one.
+create function ledger.is_known(entry_id uuid, key text) returns boolean
+language plpgsql stable set search_path = pg_catalog as $$
+declare
+    known uuid := (select e.entry_id from ledger.entries e where e.external_ref = key);
+begin
+    if known <> is_known.entry_id then
+        raise exception 'ledger.entries: key % was used for another entry', key
+            using errcode = 'MR002', table = 'entries', schema = 'ledger';
+    end if;
+    return known is not null;
+end
+$$;
+
+-- An amount from one account to another, in the layer POSTED.
+create function ledger.transfer(
+    entry_type text, debited uuid, credited uuid, amount_minor bigint, currency text, key text,
+    effective_at timestamptz, over_limit_allowed boolean default false
+) returns uuid
+language plpgsql set search_path = pg_catalog as $$
+declare
+    id uuid := md5(concat_ws('|', entry_type, debited, credited, amount_minor, key))::uuid;
+begin
+    perform from card.card_accounts c where c.account_id in (debited, credited)
+    order by c.account_id for no key update;
+    if ledger.is_known(id, key) then
+        return id;
+    end if;
+    insert into ledger.entries (
+        entry_id, entry_type, over_limit_allowed, effective_at, external_ref)
+    values (id, entry_type, over_limit_allowed, coalesce(transfer.effective_at, now()), key);
+    insert into ledger.postings (
+        posting_id, entry_id, ledger_account_id, layer, direction, amount_minor, currency)
+    values
+        (md5(id || ':1')::uuid, id, debited, 'POSTED', 'DEBIT', transfer.amount_minor,
+            transfer.currency),
+        (md5(id || ':2')::uuid, id, credited, 'POSTED', 'CREDIT', transfer.amount_minor,
+            transfer.currency);
+    return id;
+end
+$$;
+
+-- Releases `released_minor` of a locked hold, posts `captured_minor`, and says how the hold stands.
+create function ledger.move_hold(
+    hold card.holds, entry_id uuid, entry_type text, captured_minor bigint, released_minor bigint,
+    is_over boolean, status text, key text, effective_at timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog as $$
+begin
+    insert into ledger.entries (
+        entry_id, entry_type, authorization_id, hold_id, over_limit_allowed, effective_at,
+        external_ref)
+    values (move_hold.entry_id, move_hold.entry_type, hold.authorization_id, hold.hold_id, is_over,
+        coalesce(move_hold.effective_at, now()), key);
+    insert into ledger.postings (
+        posting_id, entry_id, ledger_account_id, layer, direction, amount_minor, currency)
+    select md5(move_hold.entry_id || ':' || leg.number)::uuid, move_hold.entry_id, leg.account_id,
+        leg.layer, leg.direction, leg.amount_minor, hold.currency
+    from (
+        values
+            (1, hold.account_id, 'HELD', 'CREDIT', released_minor),
+            (2, ledger.house('SETTLEMENT', hold.currency), 'HELD', 'DEBIT', released_minor),
+            (3, hold.account_id, 'POSTED', 'DEBIT', captured_minor),
+            (4, ledger.house('SETTLEMENT', hold.currency), 'POSTED', 'CREDIT', captured_minor)
+    ) as leg (number, account_id, layer, direction, amount_minor)
+    where leg.amount_minor > 0;
+    update card.holds h set status = move_hold.status, updated_at = now()
+    where h.hold_id = hold.hold_id and h.status <> move_hold.status;
+end
+$$;
+
+-- What is still held under a hold, from its entries.
+create function ledger.held_under(hold_id uuid) returns bigint
+language sql stable set search_path = pg_catalog as $$
+    select coalesce(sum(ledger.signed(p.direction, p.amount_minor)), 0)::bigint
+    from ledger.entries e
+    join ledger.postings p using (entry_id)
+    join ledger.accounts a using (ledger_account_id)
+    where e.hold_id = held_under.hold_id and p.layer = 'HELD' and a.card_account_id is not null
+$$;
+
+-- The hold, with its account and itself locked.
+create function ledger.locked_hold(hold_id uuid) returns card.holds
+language plpgsql set search_path = pg_catalog as $$
+declare
+    hold card.holds;
+begin
+    perform from card.card_accounts c
+    where c.account_id = (select h.account_id from card.holds h where h.hold_id = locked_hold.hold_id)
+    for no key update;
+    select h.* into hold from card.holds h where h.hold_id = locked_hold.hold_id for no key update;
+    if not found then
+        raise exception 'card.holds: there is no hold %', hold_id using errcode = 'no_data_found';
+    end if;
+    return hold;
+end
+$$;
+
+-- The merchant presents an amount: all or part of what is held, or more (then the entry is flagged
+-- over_limit_allowed). A final presentment releases the rest. An ended hold is presented late: the
+-- issuer pays, nothing is released and the hold stays as it ended.
+create function card.capture_hold(
+    hold_id uuid, amount_minor bigint, key text, final boolean default false,
+    effective_at timestamptz default null
+) returns uuid
+language plpgsql security definer set search_path = pg_catalog as $$
+declare
+    hold card.holds := ledger.locked_hold(hold_id);
+    id uuid := md5(concat_ws('|', 'CAPTURE', hold_id, amount_minor, key))::uuid;
+    held_minor bigint;
+    released_minor bigint;
+begin
+    if amount_minor is null or amount_minor <= 0 then
+        raise exception 'card.capture_hold: % is not an amount', amount_minor
+            using errcode = 'check_violation';
+    end if;
+    if ledger.is_known(id, key) then
+        return id;
+    end if;
+    held_minor := ledger.held_under(hold_id);
+    released_minor := case when final then held_minor else least(held_minor, amount_minor) end;
+    perform ledger.move_hold(hold, id, 'CAPTURE', amount_minor, released_minor,
+        amount_minor > released_minor,
+        case when held_minor = 0 then hold.status
+            when released_minor = held_minor then 'CAPTURED'
+            else 'PARTIALLY_CAPTURED' end,
+        key, effective_at);
+    return id;
+end
+$$;
+
+-- The merchant gives back what is held, or a part. Null when nothing is held any more; more than is
+-- held is refused.
+create function card.void_hold(
+    hold_id uuid, amount_minor bigint, key text, effective_at timestamptz default null
+) returns uuid
+language plpgsql security definer set search_path = pg_catalog as $$
+declare
+    hold card.holds := ledger.locked_hold(hold_id);
+    id uuid := md5(concat_ws('|', 'VOID', hold_id, coalesce(amount_minor::text, 'ALL'), key))::uuid;
+    held_minor bigint;
+begin
+    if ledger.is_known(id, key) then
+        return id;
+    end if;
+    held_minor := ledger.held_under(hold_id);
+    if held_minor = 0 then
+        return null;
+    end if;
+    if amount_minor > held_minor or amount_minor <= 0 then
+        raise exception 'card.void_hold: % cannot be released, hold % has % left', amount_minor,
+            hold_id, held_minor using errcode = 'check_violation';
+    end if;
+    perform ledger.move_hold(hold, id, 'VOID', 0, coalesce(amount_minor, held_minor), false,
+        case when coalesce(amount_minor, held_minor) = held_minor then 'REVERSED' else hold.status end,
+        key, effective_at);
+    return id;
+end
+$$;
+
+-- Releases what is held under holds that have expired by `moment`, the oldest first, at most `most` of
+-- them; how many. Each expires once, whoever calls it how often.
+create function card.expire_holds(moment timestamptz default now(), most integer default 1000)
+returns integer
+language plpgsql security definer set search_path = pg_catalog as $$
+declare
+    ids uuid[] := array(
+        select h.hold_id from card.holds h
+        where h.status in ('PENDING', 'PARTIALLY_CAPTURED') and h.expires_at <= moment
+        order by h.expires_at, h.hold_id limit most);
+    hold card.holds;
+    expired integer := 0;
+begin
+    perform from card.card_accounts c
+    where c.account_id in (select h.account_id from card.holds h where h.hold_id = any (ids))
+    order by c.account_id for no key update;
+    for hold in
+        select h.* from card.holds h
+        where h.hold_id = any (ids) and h.status in ('PENDING', 'PARTIALLY_CAPTURED')
+        order by h.expires_at, h.hold_id for no key update
+    loop
+        perform ledger.move_hold(hold, md5('EXPIRE|' || hold.hold_id)::uuid, 'EXPIRE', 0,
+            ledger.held_under(hold.hold_id), false, 'EXPIRED', 'expire:' || hold.hold_id,
+            hold.expires_at);
+        expired := expired + 1;
+    end loop;
+    return expired;
+end
+$$;
