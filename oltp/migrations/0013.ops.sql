@@ -79,7 +79,7 @@ create table ops.dead_letters (
 create table ops.notifications (
     notification_id uuid primary key,
     customer_id uuid references customer.customers,
-    case_id uuid,
+    case_id uuid references kyc.onboarding_cases,
     -- What it is about when that is neither: an application, a credit, a card.
     subject_type text,
     subject_id uuid,
