@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from types import ModuleType
+
+from schemas import codes_card, codes_compliance, codes_credit
 
 
 class CustomerStatus(StrEnum):
@@ -69,6 +73,7 @@ class CreditStatus(StrEnum):
     DELINQUENT = "DELINQUENT"
     PAID_OFF = "PAID_OFF"
     CHARGED_OFF = "CHARGED_OFF"
+    RESTRUCTURED = "RESTRUCTURED"
 
 
 class PaymentStatus(StrEnum):
@@ -77,6 +82,7 @@ class PaymentStatus(StrEnum):
     SCHEDULED = "SCHEDULED"
     PARTIAL = "PARTIAL"
     PAID = "PAID"
+    CANCELLED = "CANCELLED"
 
 
 class AccountStatus(StrEnum):
@@ -125,6 +131,7 @@ class HoldStatus(StrEnum):
     """A hold ends exactly once."""
 
     PENDING = "PENDING"
+    PARTIALLY_CAPTURED = "PARTIALLY_CAPTURED"
     CAPTURED = "CAPTURED"
     REVERSED = "REVERSED"
     EXPIRED = "EXPIRED"
@@ -134,8 +141,11 @@ class EntryType(StrEnum):
     """What moved the ledger."""
 
     HOLD = "HOLD"
-    HOLD_RELEASE = "HOLD_RELEASE"
+    CAPTURE = "CAPTURE"
+    VOID = "VOID"
+    EXPIRE = "EXPIRE"
     PURCHASE = "PURCHASE"
+    REFUND = "REFUND"
     WITHDRAWAL = "WITHDRAWAL"
     DEPOSIT = "DEPOSIT"
     TRANSFER_IN = "TRANSFER_IN"
@@ -143,13 +153,46 @@ class EntryType(StrEnum):
     PAYMENT = "PAYMENT"
     INTEREST = "INTEREST"
     FEE = "FEE"
+    DISBURSEMENT = "DISBURSEMENT"
+    REPAYMENT = "REPAYMENT"
+    CHARGE_OFF = "CHARGE_OFF"
+    RECOVERY = "RECOVERY"
+    PROVISIONAL_CREDIT = "PROVISIONAL_CREDIT"
+    CHARGEBACK = "CHARGEBACK"
+    OPENING = "OPENING"
+    CORRECTION = "CORRECTION"
 
 
-class Bucket(StrEnum):
-    """Which of an account's totals an entry moves."""
+class LedgerKind(StrEnum):
+    """What a ledger account stands for: a customer's account or credit, or one of the house's."""
+
+    CARD_RECEIVABLE = "CARD_RECEIVABLE"
+    LOAN_PRINCIPAL = "LOAN_PRINCIPAL"
+    SETTLEMENT = "SETTLEMENT"
+    CASH = "CASH"
+    DEPOSITORS = "DEPOSITORS"
+    INTEREST_INCOME = "INTEREST_INCOME"
+    FEE_INCOME = "FEE_INCOME"
+    CREDIT_LOSS = "CREDIT_LOSS"
+    RECOVERY_INCOME = "RECOVERY_INCOME"
+    DISPUTES = "DISPUTES"
+    SUSPENSE = "SUSPENSE"
+    OPENING = "OPENING"
+
+
+class Layer(StrEnum):
+    """Which of an account's totals a posting moves: what is owed, or what is reserved."""
 
     POSTED = "POSTED"
     HELD = "HELD"
+
+
+class BreakState(StrEnum):
+    """Where a difference between the ledger and a printed statement stands."""
+
+    OPEN = "OPEN"
+    EXPLAINED = "EXPLAINED"
+    RESOLVED = "RESOLVED"
 
 
 class Direction(StrEnum):
@@ -220,6 +263,7 @@ class Reason(StrEnum):
     """Why an authorization was decided as it was. One reason, one ISO 8583 response code."""
 
     APPROVED = "APPROVED"
+    PARTIALLY_APPROVED = "PARTIALLY_APPROVED"
     FORMAT_ERROR = "FORMAT_ERROR"
     INVALID_AMOUNT = "INVALID_AMOUNT"
     UNKNOWN_CARD = "UNKNOWN_CARD"
@@ -243,6 +287,7 @@ class Reason(StrEnum):
 # ISO 8583 data element 39, one for each reason.
 RESPONSE_CODE: dict[Reason, str] = {
     Reason.APPROVED: "00",
+    Reason.PARTIALLY_APPROVED: "10",
     Reason.FORMAT_ERROR: "30",
     Reason.INVALID_AMOUNT: "13",
     Reason.UNKNOWN_CARD: "14",
@@ -263,6 +308,16 @@ RESPONSE_CODE: dict[Reason, str] = {
     Reason.DECIDER_UNAVAILABLE: "91",
 }
 
+
+def _lists(module: ModuleType) -> dict[str, type[StrEnum]]:
+    """A module's code lists: CaseType is called `case_type` in contracts."""
+    return {
+        re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): found
+        for name, found in vars(module).items()
+        if isinstance(found, type) and issubclass(found, StrEnum) and found is not StrEnum
+    }
+
+
 BY_NAME: dict[str, type[StrEnum]] = {
     "customer_status": CustomerStatus,
     "holder_role": HolderRole,
@@ -280,7 +335,9 @@ BY_NAME: dict[str, type[StrEnum]] = {
     "decision": Decision,
     "hold_status": HoldStatus,
     "entry_type": EntryType,
-    "bucket": Bucket,
+    "ledger_kind": LedgerKind,
+    "layer": Layer,
+    "break_state": BreakState,
     "direction": Direction,
     "reason": Reason,
     "event_class": EventClass,
@@ -288,6 +345,9 @@ BY_NAME: dict[str, type[StrEnum]] = {
     "notification_channel": NotificationChannel,
     "notification_priority": NotificationPriority,
     "notification_status": NotificationStatus,
+    **_lists(codes_card),
+    **_lists(codes_compliance),
+    **_lists(codes_credit),
 }
 
 # Digits after the point of a currency's major unit; a currency that is not here is refused.

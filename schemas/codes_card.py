@@ -1,0 +1,112 @@
+"""Codes of card messages, clearing, disputes, fraud, cash and positions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class MessageKind(StrEnum):
+    """What a network asks for."""
+
+    PURCHASE = "PURCHASE"
+    VERIFICATION = "VERIFICATION"
+    INCREMENT = "INCREMENT"
+    ADVICE = "ADVICE"
+
+
+class ClearingKind(StrEnum):
+    """How a presentment stands to what was held for it."""
+
+    CLEARING = "CLEARING"
+    OVER_CAPTURE = "OVER_CAPTURE"
+    LATE_CLEARING = "LATE_CLEARING"
+    FORCE_POST = "FORCE_POST"
+    REFUND = "REFUND"
+
+
+class DisputeReason(StrEnum):
+    """Why a holder objects."""
+
+    FRAUD = "FRAUD"
+    NOT_RECEIVED = "NOT_RECEIVED"
+    NOT_AS_DESCRIBED = "NOT_AS_DESCRIBED"
+    DUPLICATE = "DUPLICATE"
+    INCORRECT_AMOUNT = "INCORRECT_AMOUNT"
+    CREDIT_NOT_PROCESSED = "CREDIT_NOT_PROCESSED"
+    CANCELLED_RECURRING = "CANCELLED_RECURRING"
+
+
+class DisputeStatus(StrEnum):
+    """Where a dispute stands."""
+
+    OPENED = "OPENED"
+    CHARGEBACK = "CHARGEBACK"
+    REPRESENTMENT = "REPRESENTMENT"
+    WON = "WON"
+    LOST = "LOST"
+    WITHDRAWN = "WITHDRAWN"
+
+
+class CardEventType(StrEnum):
+    """A message in the life of a card."""
+
+    AUTHORIZATION = "AUTHORIZATION"
+    VERIFICATION = "VERIFICATION"
+    INCREMENT = "INCREMENT"
+    ADVICE = "ADVICE"
+    PARTIAL_REVERSAL = "PARTIAL_REVERSAL"
+    REVERSAL = "REVERSAL"
+    EXPIRY = "EXPIRY"
+    CLEARING = "CLEARING"
+    OVER_CAPTURE = "OVER_CAPTURE"
+    LATE_CLEARING = "LATE_CLEARING"
+    FORCE_POST = "FORCE_POST"
+    REFUND = "REFUND"
+    DISPUTE = "DISPUTE"
+    CHARGEBACK = "CHARGEBACK"
+    REPRESENTMENT = "REPRESENTMENT"
+    DISPUTE_WON = "DISPUTE_WON"
+    DISPUTE_LOST = "DISPUTE_LOST"
+    CARD_ISSUED = "CARD_ISSUED"
+    CARD_BLOCKED = "CARD_BLOCKED"
+    CARD_UNBLOCKED = "CARD_UNBLOCKED"
+    CARD_LOST = "CARD_LOST"
+    CARD_STOLEN = "CARD_STOLEN"
+    CARD_CLOSED = "CARD_CLOSED"
+    LIMIT_CHANGED = "LIMIT_CHANGED"
+
+
+class FraudPattern(StrEnum):
+    """The simulator's truth about a swipe."""
+
+    CARD_TESTING = "CARD_TESTING"
+    STOLEN_CARD = "STOLEN_CARD"
+    ACCOUNT_TAKEOVER = "ACCOUNT_TAKEOVER"
+    MERCHANT_COMPROMISE = "MERCHANT_COMPROMISE"
+    BUST_OUT = "BUST_OUT"
+    SYNTHETIC_IDENTITY = "SYNTHETIC_IDENTITY"
+
+
+class CashDirection(StrEnum):
+    """Whether cash came in or went out."""
+
+    IN = "IN"
+    OUT = "OUT"
+
+
+class PositionStatus(StrEnum):
+    """Where a collateralised line stands."""
+
+    OPEN = "OPEN"
+    CLOSED = "CLOSED"
+    LIQUIDATED = "LIQUIDATED"
+
+
+class PositionEventType(StrEnum):
+    """What moved a collateralised line."""
+
+    DEPOSIT = "DEPOSIT"
+    WITHDRAWAL = "WITHDRAWAL"
+    BORROWING = "BORROWING"
+    REPAYMENT = "REPAYMENT"
+    LIQUIDATION = "LIQUIDATION"
