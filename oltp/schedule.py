@@ -95,3 +95,54 @@ def allocate(
                 current = next(waiting, None)
                 open_minor = current.due_minor if current else 0
     return paid
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Money that moves: whole unit periods and a part of one after the term of a credit begins."""
+
+    amount: Decimal
+    periods: int
+    part: Decimal = Decimal(0)
+
+
+def annual_percentage_rate(
+    advances: Sequence[Flow], payments: Sequence[Flow], periods_a_year: int = 12
+) -> Decimal:
+    """The rate at which the advances are worth the payments, as a fraction, to six decimals.
+
+    Actuarial method of Regulation Z, Appendix J: within a part of a period interest is simple.
+    Raises ValueError when the payments do not even return what was advanced.
+    """
+    if sum(flow.amount for flow in payments) < sum(flow.amount for flow in advances):
+        raise ValueError("the payments are less than what was advanced")
+    in_, out = _floats(advances), _floats(payments)
+
+    def excess(rate: float) -> float:
+        return _worth(in_, rate) - _worth(out, rate)
+
+    # The excess grows with the rate; the root is bracketed first, then halved to a ten-billionth.
+    low, high = 0.0, 0.01
+    while excess(high) < 0:
+        low, high = high, high * 2
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    return Decimal((low + high) / 2 * periods_a_year).quantize(Decimal("0.000001"), ROUND_HALF_UP)
+
+
+def annuity_rate(advanced_minor: int, payment_minor: int, last_minor: int, months: int) -> Decimal:
+    """The annual percentage rate of equal monthly payments with a last one of its own."""
+    payments = [Flow(Decimal(payment_minor), number) for number in range(1, months)]
+    payments.append(Flow(Decimal(last_minor), months))
+    return annual_percentage_rate([Flow(Decimal(advanced_minor), 0)], payments)
+
+
+def _floats(flows: Sequence[Flow]) -> list[tuple[float, int, float]]:
+    return [(float(flow.amount), flow.periods, float(flow.part)) for flow in flows]
+
+
+def _worth(flows: Sequence[tuple[float, int, float]], rate: float) -> float:
+    return sum(
+        amount / ((1 + part * rate) * (1 + rate) ** periods) for amount, periods, part in flows
+    )

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from oltp.simulator.population import THOUSAND_MINOR
+from oltp.simulator.world import THOUSAND_MINOR
 from schemas.codes import Channel
 
 # Merchant category, typical amount as a share of a thousand dollars, channels.

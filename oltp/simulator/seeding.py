@@ -1,26 +1,37 @@
-"""Fills the operational tables with the made-up lender; a second call adds only what is missing."""
+"""Fills the operational tables with a made-up lender and its history; what is there stays as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import psycopg
 
-from oltp import copying, posting
-from oltp.simulator import outbox
-from oltp.simulator.lending import lend
-from oltp.simulator.population import TABLES, People, everybody, populate
+from oltp import copying, settings
+from oltp.privacy import Vault
+from oltp.simulator import reference, writing
+from oltp.simulator.living import live
+from oltp.simulator.rows import Rows
+from oltp.simulator.tables import REFERENCE, TABLES
+from oltp.simulator.world import World, made_id
 
+# Customers of a transaction: few enough to hold in memory, many enough for COPY to pay.
+CHUNK = 250
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass
 class Seeded:
-    """Rows that were new, by table."""
+    """Rows that were new, by table, and how long the bulk of them took."""
 
     added: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """All rows that were new."""
+        return sum(self.added.values())
 
 
 def seed(
@@ -30,24 +41,60 @@ def seed(
     today: date | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Seeded:
-    """Make `customers` customers with all that is theirs; the same seed makes the same ones.
+    """A small lender with a short past and few swipes, in seconds; the same seed makes the same."""
+    until = today or datetime.now(UTC).date()
+    world = World(seed, until, years=2.0, swipes_per_year=4.0, vault=_vault())
+    return history(dsn, world, customers, progress)
 
-    `today` is what dates are counted from.
-    """
-    people = People()
-    for maker in everybody(customers, seed, today or datetime.now(UTC).date()):
-        chance = maker.chance
-        currency = populate(people, maker, chance)
-        lend(people, maker, chance, currency)
-    seeded = Seeded()
+
+def history(
+    dsn: str,
+    world: World,
+    customers: int,
+    progress: Progress = lambda what, done, total: None,
+) -> Seeded:
+    """Write the lives of `customers` customers; those who are there already are left alone."""
+    seeded = Seeded(dict.fromkeys((*REFERENCE, *TABLES), 0))
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for table in TABLES:
-            rows = people.rows[table]
-            progress(table, 0, len(rows))
-            with connection.transaction():
-                if table == "credit.applications":
-                    outbox.announce(connection, rows)
-                seeded.added[table] = copying.add(connection, table, rows)
-            progress(table, len(rows), len(rows))
-        seeded.added[posting.TABLE] = posting.post(connection, people.entries)
+        made = reference.rows().by_table
+        for table in REFERENCE:
+            seeded.added[table] = copying.add(connection, table, made[table])
+        known = _known(connection, world.seed, customers)
+    missing = [number for number in range(customers) if number not in known]
+    done = len(known)
+
+    def written(number: int) -> None:
+        nonlocal done
+        done += number
+        progress("customers", done, customers)
+
+    progress("customers", done, customers)
+    result = writing.write(dsn, _chunks(world, missing), written)
+    for table, count in result.added.items():
+        seeded.added[table] += count
+    seeded.seconds = result.seconds
     return seeded
+
+
+def _chunks(world: World, numbers: list[int]) -> Iterator[writing.Chunk]:
+    for start in range(0, len(numbers), CHUNK):
+        some = numbers[start : start + CHUNK]
+        rows = Rows()
+        for number in some:
+            live(world, number, rows)
+        yield writing.chunk(len(some), rows)
+
+
+def _known(connection: psycopg.Connection, seed: int, customers: int) -> set[int]:
+    """The customers that have been written before: each was written whole or not at all."""
+    ids = {made_id(seed, number, "customer"): number for number in range(customers)}
+    found = connection.execute(
+        "select replace(customer_id::text, '-', '') from customer.customers"
+        " where external_ref like %s",
+        (f"sim:{seed}:%",),
+    )
+    return {ids[row[0]] for row in found if row[0] in ids}
+
+
+def _vault() -> Vault:
+    return Vault.from_settings(settings.read("pii_keys", "pii_index_key"))

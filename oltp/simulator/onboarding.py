@@ -1,0 +1,402 @@
+"""How a customer comes in: case, checklist, owners, screening, risk, decision, and checks renewed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from hashlib import sha256
+
+from oltp.privacy import sealed_person
+from oltp.simulator import clock, people
+from oltp.simulator.checklists import FACTORS, ITEMS
+from oltp.simulator.lending import assessment
+from oltp.simulator.people import Person
+from oltp.simulator.reference import PARTNERS, item_id, partner_id, template_id
+from oltp.simulator.rows import Row
+
+CASE_TYPES = {"CORPORATE": 70, "PARTNERSHIP": 18, "TRUST": 12}
+OUTCOMES = {"APPROVED": 92, "REJECTED": 6, "ABANDONED": 2}
+STAFF = ("m.aalto", "j.osei", "r.lindqvist", "c.duarte")
+KYC_VALID_DAYS = 1_095
+LIST = "sanctions (made up)"
+NEVER_RENEWED = 0.07
+
+
+class Onboarding:
+    """The case of one customer, and the checks that follow from it for as long as they stay."""
+
+    def __init__(self, person: Person, opened: int, tell: Callable[..., None]) -> None:
+        life = person.life
+        self.person = person
+        self.opened = opened
+        self._tell = tell
+        self._watched = life.happens(0.05)
+        self.case_type = life.pick(CASE_TYPES) if person.is_business else "INDIVIDUAL"
+        self.outcome: str = life.pick(OUTCOMES)
+        self.submitted = opened + life.between(0.01, 4)
+        self.decided = life.office_hour(self.submitted + life.between(0.2, 6), person.country)
+        self.decided = max(self.decided, self.submitted + 1_800)
+        self.case = self._case()
+        self.valid_from: int | None = None
+        self.owners: list[str] = []
+        self._level = "MEDIUM"
+        # Half-open spans in which the identity is verified.
+        self.verified: list[tuple[int, int]] = []
+
+    @property
+    def is_approved(self) -> bool:
+        """The customer may use the lender's products."""
+        return self.case["status"] == "APPROVED"
+
+    def is_verified(self, moment: int) -> bool:
+        """Whether an identity check was valid at that moment."""
+        return any(start <= moment < end for start, end in self.verified)
+
+    def run(self) -> None:
+        """All that happens until the decision, and the decision if it has been made."""
+        now = self.person.life.now
+        self._applicants()
+        if self.case_type != "INDIVIDUAL":
+            self._owners()
+        self._documents()
+        self._checklist()
+        if self.outcome == "ABANDONED" or self.submitted >= now:
+            return
+        at = clock.text(self.submitted)
+        self.case.update(status="PENDING_REVIEW", submitted_at=at, updated_at=at)
+        self.screen(self.submitted + 600, self.case["case_id"])
+        for owner in self.owners[:2]:
+            self.screen(self.submitted + 660, self.case["case_id"], owner)
+        score = self._risk()
+        if self.decided < now:
+            self._decide(score)
+        else:
+            self._identity_check("PENDING", self.submitted, None)
+
+    def _case(self) -> Row:
+        life, person, at = self.person.life, self.person, clock.text(self.opened)
+        partner = life.chance.choice((*PARTNERS, None, None))
+        is_started = self.outcome != "ABANDONED" or life.happens(0.5)
+        return life.rows.add(
+            "kyc.onboarding_cases",
+            case_id=life.id("case"),
+            case_number=f"K-{life.world.seed}-{life.number}",
+            customer_id=person.id,
+            case_type=self.case_type,
+            status="IN_PROGRESS" if is_started else "DRAFT",
+            partner_id=partner_id(partner) if partner else None,
+            partner_reference=f"{life.world.seed}-{life.number}" if partner else None,
+            requires_manual_review=False,
+            compliance_notes=None,
+            assigned_to=None,
+            assigned_to_name=None,
+            assigned_at=None,
+            submitted_at=None,
+            approved_at=None,
+            rejected_at=None,
+            created_at=at,
+            updated_at=at,
+        )
+
+    def _applicants(self) -> None:
+        person, life, at = self.person, self.person.life, clock.text(self.opened)
+        name = person.name
+        if person.is_business:
+            name = f"{life.chance.choice(people.GIVEN)} {person.family}"
+        born = clock.day_of(self.opened) - timedelta(days=life.chance.randint(21 * 366, 70 * 365))
+        sealed = sealed_person(
+            life.world.vault,
+            person.subject,
+            full_name=name,
+            email=f"{name.split()[0].lower()}.{life.number}@example.org",
+            phone=f"+44 {life.chance.randrange(10**8, 10**9)}",
+            birth_date=born,
+        )
+        columns = ("full_name", "birth_date", "email", "phone", "email_masked", "phone_masked")
+        life.rows.add(
+            "kyc.applicants",
+            applicant_id=life.any_id(),
+            case_id=self.case["case_id"],
+            **{column: sealed[column] for column in columns},
+            birth_year=born.year,
+            nationality=person.country,
+            created_at=at,
+            updated_at=at,
+        )
+
+    def _owners(self) -> None:
+        """One to four who own or control it; together they hold at most all of it."""
+        person, life, at = self.person, self.person.life, clock.text(self.opened)
+        count = life.chance.randint(1, 4)
+        whole = Decimal(life.chance.choice((100, 100, 92, 85)))
+        share = (whole / count).quantize(Decimal("0.01"), "ROUND_DOWN")
+        for number in range(count):
+            controls = self.case_type == "TRUST" and number == 0
+            kind = "TRUSTEE" if controls else "OWNERSHIP" if number < 3 else "MANAGEMENT"
+            name = f"{life.chance.choice(people.GIVEN)} {life.chance.choice(people.FAMILY)}"
+            national_id = f"8{life.world.seed:03}-{life.number:07}-{number}"
+            id_ = life.any_id()
+            born = clock.day_of(self.opened) - timedelta(days=life.chance.randint(8_000, 28_000))
+            life.rows.add(
+                "kyc.beneficial_owners",
+                beneficial_owner_id=id_,
+                case_id=self.case["case_id"],
+                full_name=person.subject.seal("full_name", name),
+                birth_date=person.subject.seal("birth_date", born.isoformat()),
+                national_id=person.subject.seal("national_id", national_id),
+                national_id_index=life.world.vault.blind_index("national_id", national_id),
+                nationality=life.pick(people.COUNTRIES),
+                control_type=kind,
+                ownership_percent=share if kind == "OWNERSHIP" else Decimal(0),
+                is_pep=life.happens(0.02),
+                verified_at=clock.text(self.submitted) if self.submitted < life.now else None,
+                created_at=at,
+                updated_at=at,
+            )
+            self.owners.append(id_)
+
+    def _documents(self) -> None:
+        """What was handed in; a passport or licence runs out one day, and is renewed or not."""
+        person, life = self.person, self.person.life
+        if person.is_business:
+            for kind in ("INCORPORATION", "OWNERSHIP_REGISTER"):
+                self._document(kind, self.opened + 1_800, None)
+            return
+        kind = life.pick({"PASSPORT": 45, "IDENTITY_CARD": 30, "DRIVING_LICENCE": 25})
+        months = life.chance.randint(1, 110)
+        expires = people.expiry(clock.day_of(self.opened), 10, months)
+        moment = self.opened + 900
+        while True:
+            row = self._document(kind, moment, expires)
+            end = clock.at_midnight(expires)
+            if end >= life.now or row["status"] != "VERIFIED":
+                break
+            row.update(status="EXPIRED", updated_at=clock.text(end + 3_600))
+            self._tell(end - 30 * clock.DAY_S, "DOCUMENT_EXPIRING", "DOCUMENT", row["document_id"])
+            moment = end - life.between(-40, 25)
+            if life.happens(NEVER_RENEWED) or moment >= life.now:
+                break
+            expires = people.expiry(clock.day_of(moment), 10, 0)
+        self._document("UTILITY_BILL", self.opened + 1_800, None)
+        if life.happens(0.4):
+            self._document("PAYSLIP", self.opened + 2_700, None)
+
+    def _document(self, kind: str, moment: int, expires: object) -> Row:
+        life = self.person.life
+        status = "VERIFIED" if moment + 7_200 < life.now else "PENDING"
+        if self.outcome == "REJECTED" and life.happens(0.3):
+            status = "REJECTED"
+        if self.outcome == "ABANDONED":
+            status = "PENDING"
+        return self.person.document(kind, min(moment, life.now - 1), status, expires)
+
+    def _checklist(self) -> None:
+        life, chance, at = self.person.life, self.person.life.chance, clock.text(self.opened)
+        is_done = self.outcome != "ABANDONED" and self.submitted < life.now
+        id_ = life.any_id()
+        done = clock.text(self.submitted)
+        life.rows.add(
+            "kyc.checklists",
+            checklist_id=id_,
+            case_id=self.case["case_id"],
+            checklist_template_id=template_id(self.case_type),
+            status="COMPLETED" if is_done else "IN_PROGRESS",
+            completed_at=done if is_done else None,
+            created_at=at,
+            updated_at=done if is_done else at,
+        )
+        items = ITEMS[self.case_type]
+        for position, (name, category, is_required) in enumerate(items, 1):
+            share = position / (len(items) + 1)
+            moment = self.opened + int((self.submitted - self.opened) * share)
+            is_over = moment < life.now and (is_done or share < 0.5)
+            status, notes = "COMPLETED" if is_over else "PENDING", None
+            if is_over and not is_required and chance.random() < 0.3:
+                status, notes = "SKIPPED", "not applicable"
+            is_complete = status == "COMPLETED"
+            life.rows.add(
+                "kyc.checklist_items",
+                checklist_item_id=life.any_id(),
+                checklist_id=id_,
+                checklist_template_item_id=item_id(self.case_type, position),
+                position=position,
+                name=name,
+                category=category,
+                is_required=is_required,
+                status=status,
+                completed_at=clock.text(moment) if is_complete else None,
+                completed_by=chance.choice((*STAFF, "rules")) if is_complete else None,
+                notes=notes,
+                created_at=at,
+                updated_at=clock.text(moment) if is_over else at,
+            )
+
+    def _risk(self) -> Decimal:
+        """The weighted score of five factors; what was found in the lists weighs most."""
+        chance = self.person.life.chance
+        scores = {
+            "PEP": chance.triangular(2, 60, 8) + 35 * self._watched,
+            "SANCTIONS": chance.triangular(1, 30, 3) + 55 * (self.outcome == "REJECTED"),
+            "ADVERSE_MEDIA": chance.triangular(1, 80, 10) + 15 * self._watched,
+            "GEOGRAPHY": chance.triangular(5, 85, 20),
+            "INDUSTRY": chance.triangular(5, 90, 35 if self.person.is_business else 15),
+        }
+        factors = {name: (Decimal(str(FACTORS[name])), score) for name, score in scores.items()}
+        completed = min(self.submitted + 1_200, self.person.life.now - 1)
+        row = assessment(
+            self.person, factors, (self.submitted, completed), case_id=self.case["case_id"]
+        )
+        self._level = row["risk_level"]
+        return row["risk_score"]
+
+    def _decide(self, score: Decimal) -> None:
+        life, moment = self.person.life, self.decided
+        at, by = clock.text(moment), life.chance.choice(STAFF)
+        manual = score >= 40 or self.outcome == "REJECTED"
+        self.case.update(requires_manual_review=manual, updated_at=at, assigned_to=by,
+                         assigned_to_name=by, assigned_at=clock.text(self.submitted))  # fmt: skip
+        if manual:
+            referred = (self.submitted + moment) // 2
+            self._decision("REFERRED", referred, "rules", "score or match above the limit")
+        if self.outcome == "REJECTED":
+            self.case.update(status="REJECTED", rejected_at=at,
+                             compliance_notes="identity could not be confirmed")  # fmt: skip
+            self._decision("REJECTED", moment, by, "identity could not be confirmed")
+            self._identity_check("REJECTED", self.submitted, None)
+            self._tell(moment + 600, "REJECTION", "CASE", self.case["case_id"])
+            return
+        self.case.update(status="APPROVED", approved_at=at)
+        self._decision("APPROVED", moment, by if manual else "rules", None)
+        self.valid_from = moment
+        self._identity(moment)
+        self._tell(moment + 600, "WELCOME", "CASE", self.case["case_id"])
+
+    def _decision(self, decision: str, moment: int, by: str, reason: str | None) -> None:
+        self.person.life.rows.add(
+            "kyc.case_decisions",
+            case_decision_id=self.person.life.any_id(),
+            case_id=self.case["case_id"],
+            decision=decision,
+            decided_by=by,
+            decided_at=clock.text(moment),
+            risk_level=self._level,
+            reason=reason,
+            created_at=clock.text(moment),
+        )
+
+    def _identity(self, moment: int) -> None:
+        """A check is valid for three years. Most are renewed in time; some too late, some never."""
+        life = self.person.life
+        start = moment - life.between(0, 900) if life.happens(0.25) else moment
+        while start < life.now:
+            end = start + KYC_VALID_DAYS * clock.DAY_S
+            self._identity_check("VERIFIED", start, end)
+            self.verified.append((start, end))
+            if life.happens(NEVER_RENEWED):
+                break
+            start = end + life.between(-30, 4)
+        if life.happens(0.4):
+            self._identity_check("VERIFIED", moment, moment + KYC_VALID_DAYS * clock.DAY_S, "ADDRESS")
+        if self._level in ("MEDIUM_HIGH", "HIGH") or self._watched:
+            end = moment + 365 * clock.DAY_S
+            self._identity_check("VERIFIED", moment, end, "ENHANCED")
+
+    def _identity_check(
+        self, status: str, moment: int, end: int | None, kind: str = "IDENTITY"
+    ) -> None:
+        life, at = self.person.life, clock.text(moment)
+        score = Decimal(life.chance.randint(100, 9_900)) / 100
+        level = {"LOW": "LOW", "MEDIUM_LOW": "LOW", "MEDIUM": "MEDIUM"}.get(self._level, "HIGH")
+        life.rows.add(
+            "kyc.kyc_records",
+            kyc_record_id=life.any_id(),
+            customer_id=self.person.id,
+            verification_type=kind,
+            status=status,
+            provider=life.chance.choice(("veritas", "idcheck")),
+            risk_level=level,
+            risk_score=score,
+            verified_at=at if status == "VERIFIED" else None,
+            expires_at=clock.text(end) if end else None,
+            details={"score": float(score), "documents": ["passport", "utility bill"]},
+            created_at=at,
+            updated_at=at,
+        )
+
+    def screen(self, moment: int, case_id: str | None = None, owner: str | None = None) -> None:
+        """One search of each kind of list; a similar name is a match that somebody reviews."""
+        life, chance = self.person.life, self.person.life.chance
+        for kind in ("SANCTIONS", "PEP", "ADVERSE_MEDIA"):
+            id_, at = life.any_id(), clock.text(moment)
+            is_match = chance.random() < (0.35 if self._watched else 0.02)
+            confirmed = is_match and kind != "SANCTIONS" and chance.random() < 0.2
+            next_day = clock.day_of(moment) + timedelta(days=180 if self._watched else 365)
+            version = clock.day_of(moment).replace(day=1).isoformat()
+            life.rows.add(
+                "kyc.aml_checks",
+                aml_check_id=id_,
+                customer_id=self.person.id,
+                case_id=case_id,
+                beneficial_owner_id=owner,
+                check_type=kind,
+                status="CONFIRMED_MATCH" if confirmed else "CLEAR",
+                provider="screening",
+                risk_level="HIGH" if confirmed else "MEDIUM" if is_match else "LOW",
+                list_name=LIST,
+                list_version=version,
+                list_sha256=sha256(f"{LIST} {version}".encode()).hexdigest(),
+                algorithm_version="jw-1",
+                checked_at=at,
+                next_check_date=next_day,
+                created_at=at,
+                updated_at=at,
+            )
+            if is_match:
+                self._match(id_, kind, moment, confirmed)
+
+    def _match(self, check: str, kind: str, moment: int, confirmed: bool) -> None:
+        life = self.person.life
+        reviewed = life.office_hour(moment + life.between(0.1, 12))
+        is_open = reviewed >= life.now
+        status = "OPEN" if is_open else "TRUE_POSITIVE" if confirmed else "FALSE_POSITIVE"
+        by = life.chance.choice(STAFF)
+        life.rows.add(
+            "kyc.aml_matches",
+            aml_match_id=life.any_id(),
+            aml_check_id=check,
+            entry_ref=f"X-{life.chance.randint(1, 9_999)}",
+            matched_name=f"{life.chance.choice(people.GIVEN)} {self.person.family}".upper(),
+            score=Decimal(life.chance.randint(8_500, 9_900)) / 100,
+            status=status,
+            reviewed_by=None if is_open else by,
+            reviewed_at=None if is_open else clock.text(reviewed),
+            reason=None if is_open else "same person" if confirmed else "other birth date",
+            created_at=clock.text(moment),
+            updated_at=clock.text(moment if is_open else reviewed),
+        )
+        alert = life.any_id()
+        name = {"SANCTIONS": "SANCTIONS_MATCH", "PEP": "PEP_MATCH"}.get(kind, kind)
+        life.rows.add(
+            "kyc.alerts",
+            alert_id=alert,
+            customer_id=self.person.id,
+            alert_type=name,
+            severity="HIGH" if kind == "SANCTIONS" else "MEDIUM",
+            status="OPEN" if is_open else "CLOSED",
+            rule_version="screening-1",
+            disposition=None if is_open else status,
+            raised_at=clock.text(moment),
+            assigned_to=by,
+            closed_at=None if is_open else clock.text(reviewed),
+            created_at=clock.text(moment),
+            updated_at=clock.text(moment if is_open else reviewed),
+        )
+        life.rows.add(
+            "kyc.alert_evidence",
+            alert_evidence_id=life.any_id(),
+            alert_id=alert,
+            source_table="kyc.aml_checks",
+            source_id=check,
+            created_at=clock.text(moment),
+        )
