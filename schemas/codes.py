@@ -337,6 +337,7 @@ BY_NAME: dict[str, type[StrEnum]] = {
     "entry_type": EntryType,
     "ledger_kind": LedgerKind,
     "layer": Layer,
+    "bucket": Layer,
     "break_state": BreakState,
     "direction": Direction,
     "reason": Reason,
