@@ -16,6 +16,10 @@ import yaml
 from schemas import contract
 
 FILE = Path(__file__).parent / "access.yaml"
+SCHEMAS = (
+    "customer", "provider", "credit", "card", "kyc", "risk", "ledger", "audit", "ops", "restricted",
+    "archive",
+)  # fmt: skip
 ACTIONS = ("select", "insert", "update", "delete", "truncate")
 WITH_COLUMNS = frozenset({"select", "insert", "update"})
 ACTION = re.compile(r"([a-z]+)(?:\((not )?([a-z0-9_, ]+)\))?(?:, *|$)")

@@ -71,8 +71,7 @@ end
 $$;
 
 -- Erasure: without its key nothing sealed for the customer can be read again, wherever a copy of it
--- is. Refused while the law wants the records: while the relation lasts, five years after its end,
--- and as long as a legal hold says.
+-- is. Refused as long as the law wants the records readable.
 create function customer.destroy_subject_key(customer uuid, reason text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -97,12 +96,18 @@ begin
 end
 $$;
 
--- What keeps a customer's records, or null when nothing does.
+-- What keeps a customer's records, or null when nothing does: a legal hold before everything, then the
+-- relation and five years after it, then what is kept for a time from an event of its own.
 create function customer.retained_because(customer uuid) returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     ended timestamptz;
 begin
+    if exists (
+        select from audit.legal_holds h where h.customer_id = customer and h.released_at is null
+    ) then
+        return 'a legal hold is open';
+    end if;
     select c.closed_at into ended from customer.customers c where c.customer_id = customer;
     if exists (select from credit.active_credits c where c.customer_id = customer)
         or exists (select from card.card_accounts a where a.customer_id = customer)
@@ -121,6 +126,13 @@ begin
             and coalesce(a.decided_at, a.submitted_at) > now() - interval '25 months'
     ) then
         return 'an application is kept for 25 months (12 CFR 1002.12)';
+    end if;
+    if exists (
+        select from kyc.aml_matches m join kyc.aml_checks c using (aml_check_id)
+        where c.customer_id = customer and m.status <> 'FALSE_POSITIVE'
+            and coalesce(c.checked_at, c.created_at) > now() - interval '10 years'
+    ) then
+        return 'a sanctions match is kept for ten years (31 CFR 501.601)';
     end if;
     return null;
 end
@@ -143,8 +155,6 @@ begin
 end
 $$;
 grant select, insert on customer.key_requests to key_keeper;
-grant select on credit.applications, credit.active_credits, card.card_accounts, kyc.kyc_records
-    to key_keeper;
 grant execute on function customer.request_subject_key, customer.open_subject_key to pii_reader;
 -- Destroying is an operator's act: migrator may, as a member of the keeper.
 grant select on customer.customers_masked, customer.addresses_masked to support;

@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from millrace.stack import postgres
 from oltp.privacy import PrivacyError, Subject, Vault, reading, rotation, sealed_person
-from schemas import contract
+from schemas import access, contract
 
 VAULT = Vault({1: bytes(range(32))}, bytes(range(32, 64)))
 TENANT = UUID("00000000-0000-0000-0000-000000000001")
@@ -202,7 +202,6 @@ def test_everything_that_refers_to_a_customer_is_row_secured_even_against_its_ow
         " where f.contype = 'f')"
         " select c.oid::regclass::text from belongs join pg_class c using (oid)"
         " where not (c.relrowsecurity and c.relforcerowsecurity) and not c.relispartition"
-        " and c.relnamespace <> 'audit'::regnamespace"
     ).fetchall()
     assert open_tables == []
 
@@ -236,7 +235,7 @@ def test_every_view_that_a_role_may_read_runs_as_its_caller(session):
         "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where c.relkind = 'v' and n.nspname = any (%s)"
         " and not coalesce('security_invoker=true' = any (c.reloptions), false)",
-        (["customer", "provider", "credit", "card", "kyc", "risk", "ledger", "audit", "ops"],),
+        (list(access.SCHEMAS),),
     ).fetchall()
     assert loose == []
 
@@ -401,6 +400,42 @@ def test_a_key_stays_while_records_are_retained_and_goes_when_they_are_not(sessi
         (subject.customer_id,),
     ).fetchone()
     assert left == (None, True)
+
+
+def test_a_legal_hold_keeps_the_key_whatever_the_time(session):
+    subject = new_customer(session, email="held@x.io")
+    session.execute(
+        "update customer.customers set status = 'CLOSED', closed_at = '2001-01-01'"
+        " where customer_id = %s",
+        (subject.customer_id,),
+    )
+    insert(
+        session,
+        "audit.legal_holds",
+        {"customer_id": subject.customer_id, "reason": "suit 1 C 23", "placed_by": "counsel"},
+    )
+    session.execute("set local role key_keeper")
+    with pytest.raises(psycopg.errors.RestrictViolation, match="legal hold"):
+        session.execute(
+            "select customer.destroy_subject_key(%s, 'asked for')", (subject.customer_id,)
+        )
+
+
+def test_demographics_are_collected_by_the_application_and_read_by_fair_lending_only(session):
+    become(session, "app_rw")
+    subject = new_customer(session)
+    session.execute(
+        "insert into restricted.demographics (customer_id, source, collected_at)"
+        " values (%s, 'SELF_REPORTED', now())",
+        (subject.customer_id,),
+    )
+    for role, allowed in (("fair_lending", True), ("sar_officer", False), ("app_rw", False)):
+        session.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
+        if allowed:
+            assert count(session, "restricted.demographics") == 1
+        else:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), session.transaction():
+                count(session, "restricted.demographics")
 
 
 def test_spec_defect_11_deleting_a_customer_with_records_is_refused(session, people):

@@ -9,9 +9,7 @@ from psycopg import sql
 from schemas import access, contract
 
 MATRIX = access.load()
-SCHEMAS = (
-    "customer", "provider", "credit", "card", "kyc", "risk", "ledger", "audit", "ops", "restricted",
-)  # fmt: skip
+SCHEMAS = access.SCHEMAS
 RELATIONS = """
 select n.nspname || '.' || c.relname, c.relkind::text, c.relispartition, (
     select array_agg(a.attname::text order by a.attnum) from pg_attribute a
