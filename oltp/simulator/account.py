@@ -131,7 +131,6 @@ class Account:
         if hold.left_minor == 0:
             self._end(moment, hold, "EXPIRED" if entry_type == "EXPIRE" else "REVERSED")
         else:
-            hold.row[AMOUNT] -= amount
             hold.row[UPDATED_AT] = clock.text(moment)
 
     def capture(self, moment: int, hold: Hold, amount: int, is_last: bool) -> tuple[str, bool]:
@@ -157,6 +156,20 @@ class Account:
         ends = is_last or hold.left_minor == 0
         self._end(moment, hold, "CAPTURED" if ends else "PARTIALLY_CAPTURED")
         return entry, is_more
+
+    def capture_late(self, moment: int, hold: Hold, amount: int) -> str:
+        """What is presented after the hold has ended is posted all the same, and flagged."""
+        self.posted_minor += amount
+        hold.captured_minor += amount
+        hold.row[CAPTURED], hold.row[UPDATED_AT] = hold.captured_minor, clock.text(moment)
+        return self.book.enter(
+            "CAPTURE",
+            moment,
+            ("POSTED", self.id, self.book.settlement, amount),
+            authorization=hold.authorization,
+            hold=hold.id,
+            over_limit=True,
+        )
 
     def owe(
         self,

@@ -50,6 +50,7 @@ class Book:
         self._bits = chance.getrandbits
         self.currency = currency
         self.settlement = house("SETTLEMENT", currency)
+        self._last, self._in_a_row = 0, 0
 
     def house(self, kind: str) -> str:
         """One of the house's accounts in this currency."""
@@ -66,10 +67,11 @@ class Book:
         reverses: str | None = None,
     ) -> str:
         """One entry with the postings of its moves; the entry's id."""
-        bits, currency, at = self._bits, self.currency, clock.text(moment)
+        bits, currency, effective = self._bits, self.currency, clock.text(moment)
+        at = self._recorded(moment, effective)
         entry = "%032x" % bits(128)
         self._entries.append(
-            (entry, entry_type, authorization, hold, over_limit, reverses, at, at)
+            (entry, entry_type, authorization, hold, over_limit, reverses, effective, at)
         )
         for layer, debited, credited, amount in moves:
             self._postings.append(
@@ -79,6 +81,14 @@ class Book:
                 ("%032x" % bits(128), entry, credited, layer, "CREDIT", amount, currency, at)
             )
         return entry
+
+    def _recorded(self, moment: int, text: str) -> str:
+        """When the journal got it: entries of one second follow each other, a microsecond apart."""
+        if moment != self._last:
+            self._last, self._in_a_row = moment, 0
+            return text
+        self._in_a_row += 1
+        return f"{text[:-3]}.{self._in_a_row:06}+00"
 
     def recover(self, moment: int, amount: int) -> str:
         """Cash for what was already given up."""

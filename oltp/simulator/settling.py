@@ -144,13 +144,7 @@ class Settler:
         if approval.hold.row[STATUS] != "EXPIRED":
             return
         amount = approval.hold.left_at_expiry
-        entry = self._account.owe(
-            moment,
-            "PURCHASE",
-            amount,
-            authorization=approval.authorization,
-            over_limit=True,
-        )
+        entry = self._account.capture_late(moment, approval.hold, amount)
         self._events.clear(moment, "LATE_CLEARING", approval, amount, entry, True)
         self._after(moment, approval, amount)
 
