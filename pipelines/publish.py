@@ -5,7 +5,7 @@ silver.<entity>, one row a key, deleted ones kept with `_is_deleted`. On replay:
 newer change nothing, and the watermark moves in the transaction that moves the rows.
 
 Personal data does not leave the lake: columns classified `pii` or `restricted` are left out
-(customers: full_name, email, birth_date; kyc_records: details).
+(customers: sealed values and their indexes; kyc_records: details).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 NEW_CUSTOMER = """
-insert into customer.customers (customer_id, full_name, country) values (%s, 'Jana Novak', 'CZ')
+insert into customer.customers (customer_id, country) values (%s, 'CZ')
 """
 NEW_KYC = """
 insert into kyc.kyc_records (

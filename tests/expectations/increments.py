@@ -19,10 +19,13 @@ TYPES = {
     "long": pa.int64(), "integer": pa.int32(), "decimal": pa.decimal128(9, 6),
     "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"), "boolean": pa.bool_(),
 }  # fmt: skip
+SEALED = "enc:1:" + "A" * 30
 BY_NAME: dict[str, Any] = {
     "currency": "USD", "country": "US", "merchant_country": "US", "mcc": "5411",
-    "request_hash": "a" * 64, "response_code": "00", "full_name": "Ada Example",
-    "email": "ada@example.org", "birth_date": date(1990, 5, 17),
+    "request_hash": "a" * 64, "response_code": "00", "full_name": SEALED,
+    "email": SEALED, "phone": SEALED, "national_id": SEALED, "birth_date": SEALED,
+    "email_index": "a" * 64, "phone_index": "b" * 64, "national_id_index": "c" * 64,
+    "birth_year": 1990,
 }  # fmt: skip
 # What a valid row needs beyond plain values.
 BY_ENTITY: dict[str, dict[str, Any]] = {
@@ -31,6 +34,7 @@ BY_ENTITY: dict[str, dict[str, Any]] = {
     "applications": {"decided_at": None, "decision_reason": None},
     "card_accounts": {"posted_minor": 20, "held_minor": 30},
     "cards": {"expires_on": date(2030, 3, 1)},
+    "customers": {"closed_at": None},
     "holds": {"expires_at": AT + timedelta(days=7)},
     "kyc_records": {"verified_at": None, "expires_at": None},
     "ledger_entries": {"bucket": "HELD", "authorization_id": str(UUID(int=7))},

@@ -33,8 +33,7 @@ RUN = "from orchestration.run import refresh; refresh()"
 def insert_customers(stack: Stack, count: int) -> None:
     with psycopg.connect(stack.env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
         connection.cursor().executemany(
-            "insert into customer.customers (customer_id, full_name, country)"
-            " values (%s, 'Kill Tester', 'DE')",
+            "insert into customer.customers (customer_id, country) values (%s, 'DE')",
             [(uuid4(),) for _ in range(count)],
         )
 

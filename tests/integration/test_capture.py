@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -40,8 +39,8 @@ def oltp(stack) -> Iterator[psycopg.Connection]:
 def add_customer(connection: psycopg.Connection, customer: str | None = None) -> str:
     customer = customer or str(uuid4())
     connection.execute(
-        "insert into customer.customers (customer_id, full_name, country, birth_date)"
-        " values (%s, 'Ada Čapková 🦉', 'CZ', '1950-02-03')",
+        "insert into customer.customers (customer_id, external_ref, country, birth_year)"
+        " values (%s, 'Čapková 🦉 ' || gen_random_uuid(), 'CZ', 1950)",
         (customer,),
     )
     return customer
@@ -99,8 +98,8 @@ def test_each_type_arrives_as_the_connectors_readme_says(log, oltp):
 
     messages = log.until(CUSTOMERS, lambda found: bool(of_key(found, customer_id=customer)))
     after = of_key(messages, customer_id=customer)[0].value["after"]
-    assert date(1970, 1, 1) + timedelta(days=after["birth_date"]) == date(1950, 2, 3)
-    assert after["full_name"] == "Ada Čapková 🦉"
+    assert after["birth_year"] == 1950
+    assert after["external_ref"].startswith("Čapková 🦉 ")
 
 
 def test_insert_update_delete_arrive_in_order_and_a_rolled_back_transaction_never(log, oltp):

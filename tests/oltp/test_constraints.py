@@ -22,8 +22,7 @@ def session(database):
     with psycopg.connect(database.app) as connection:
         customer = uuid4()
         connection.execute(
-            "insert into customer.customers (customer_id, full_name, country)"
-            " values (%s, 'Ada', 'US')",
+            "insert into customer.customers (customer_id, country) values (%s, 'US')",
             (customer,),
         )
         yield (

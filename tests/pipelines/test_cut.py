@@ -8,8 +8,8 @@ from pipelines.cut import CaptureBehind
 from pipelines.visibility import visible
 
 ACCOUNT = """
-insert into customer.customers (customer_id, full_name, country)
-values ('00000000-0000-4000-8000-0000000000c1', 'Cut Test', 'CZ') on conflict do nothing;
+insert into customer.customers (customer_id, country)
+values ('00000000-0000-4000-8000-0000000000c1', 'CZ') on conflict do nothing;
 insert into card.card_accounts
     (account_id, customer_id, currency, credit_limit_minor, posted_minor, opened_on)
 values (gen_random_uuid(), '00000000-0000-4000-8000-0000000000c1', %s, %s, -5, '2026-01-01')
