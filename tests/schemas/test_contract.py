@@ -35,7 +35,7 @@ def written(folder: Path, text: str, name: str = "things.yaml") -> Path:
 def test_a_good_contract_gives_its_topic_and_codes(tmp_path: Path) -> None:
     things = contract.parse(written(tmp_path, GOOD))
     assert things.topic == "oltp.credit.things"
-    assert things.column("status").allowed == ("SCHEDULED", "PARTIAL", "PAID")
+    assert things.column("status").allowed == ("SCHEDULED", "PARTIAL", "PAID", "CANCELLED")
     assert things.money == ("amount_minor",)
 
 
