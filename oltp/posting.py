@@ -3,8 +3,8 @@
 Grain: entries one a business event, postings one an account and layer that the event moves; amounts
 are minor units, above zero. An entry whose `entry_id` or `external_ref` is there already is left
 alone with all its postings, so repeating a call changes nothing. Balances follow in the same
-transaction (ledger.post). Raises psycopg's CheckViolation for an entry that does not add up,
-ForeignKeyViolation for a posting that is not in its account's currency.
+transaction (ledger.post). Raises psycopg's CheckViolation for an entry that does not add up and for
+a posting that is not in its account's currency.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ ENTRY = {
 POSTING = {
     "posting_id": None,
     "entry_id": None,
-    "posting_number": None,
     "ledger_account_id": None,
     "layer": "POSTED",
     "direction": None,
@@ -128,7 +127,7 @@ def _stage(
 
 
 def _numbered(postings: Rows) -> Iterable[Mapping[str, Any]]:
-    """Postings counted from one within their entry, with the id that follows from it."""
+    """Postings with the id that follows from their place in the entry, unless they have one."""
     counts: Counter[object] = Counter()
     for posting in postings:
         entry_id = posting["entry_id"]
@@ -137,7 +136,6 @@ def _numbered(postings: Rows) -> Iterable[Mapping[str, Any]]:
         yield {
             "posting_id": _digest(f"{entry_id}:{number}"),
             **posting,
-            "posting_number": number,
         }
 
 

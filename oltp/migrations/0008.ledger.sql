@@ -21,8 +21,6 @@ create table ledger.accounts (
     card_account_id uuid unique references card.card_accounts (account_id),
     credit_id uuid unique references credit.active_credits,
     created_at timestamptz not null default now(),
-    -- So that a posting refers to its account and currency at once, and cannot be in another.
-    unique (ledger_account_id, currency),
     check ((kind = 'CARD_RECEIVABLE') = (card_account_id is not null)),
     check ((kind = 'LOAN_PRINCIPAL') = (credit_id is not null))
 );
@@ -47,31 +45,33 @@ create table ledger.entries (
     hold_id uuid references card.holds,
     -- Beyond the limit by right: force post, over-capture, fee, interest.
     over_limit_allowed boolean not null default false,
-    reverses_entry_id uuid unique references ledger.entries,
+    reverses_entry_id uuid references ledger.entries,
     effective_at timestamptz not null,
-    external_ref text unique,
+    external_ref text,
     -- When it was recorded: the order of the journal. The clock's time, not the transaction's, which
     -- began before it had the account's lock.
     created_at timestamptz not null default clock_timestamp(),
     check ((entry_type = 'CORRECTION') = (reverses_entry_id is not null)),
     check (entry_type not in ('CAPTURE', 'VOID', 'EXPIRE') or hold_id is not null)
 );
+-- Partial, because most entries have neither and a decision should not pay for them.
+create unique index on ledger.entries (external_ref) where external_ref is not null;
+create unique index on ledger.entries (reverses_entry_id) where reverses_entry_id is not null;
 create index on ledger.entries (hold_id) where hold_id is not null;
 create index on ledger.entries (authorization_id) where authorization_id is not null;
 
 create table ledger.postings (
     posting_id uuid primary key,
     entry_id uuid not null references ledger.entries,
+    -- No foreign key: it would lock the row of SETTLEMENT once for each hold of each decision. Accounts
+    -- are never deleted, and ledger.post refuses a posting whose account is not there.
     ledger_account_id uuid not null,
     -- HELD is reserved, POSTED is owed or owned.
     layer text not null check (layer in ('POSTED', 'HELD')),
     direction text not null check (direction in ('DEBIT', 'CREDIT')),
     amount_minor bigint not null check (amount_minor > 0),
     currency char(3) not null check (currency ~ '^[A-Z]{3}$'),
-    created_at timestamptz not null default now(),
-    constraint postings_are_in_the_currency_of_their_account
-        foreign key (ledger_account_id, currency)
-        references ledger.accounts (ledger_account_id, currency)
+    created_at timestamptz not null default now()
 );
 create index on ledger.postings (entry_id);
 create index on ledger.postings (ledger_account_id);
@@ -167,6 +167,18 @@ begin
             hint = 'Correct a mistake by an entry of type CORRECTION that reverses it.';
     end if;
 
+    select n.ledger_account_id, n.currency, a.currency as account_currency into wrong
+    from (select distinct p.ledger_account_id, p.currency from new_rows p) n
+    left join ledger.accounts a using (ledger_account_id)
+    where a.currency is distinct from n.currency
+    limit 1;
+    if found then
+        raise exception 'ledger.postings: a posting in % on account %, which %', wrong.currency,
+            wrong.ledger_account_id,
+            coalesce('is in ' || wrong.account_currency, 'is not in ledger.accounts')
+            using errcode = 'check_violation', table = 'postings', schema = 'ledger';
+    end if;
+
     perform from card.card_accounts c
     where c.account_id in (select ledger_account_id from new_rows)
     order by c.account_id for no key update;
@@ -215,6 +227,8 @@ begin
         hint = 'Correct a mistake by an entry of type CORRECTION that reverses it.';
 end
 $$;
+create trigger append_only before update or delete or truncate on ledger.accounts
+    for each statement execute function ledger.refuse_change();
 create trigger append_only before update or delete or truncate on ledger.entries
     for each statement execute function ledger.refuse_change();
 create trigger append_only before update or delete or truncate on ledger.postings

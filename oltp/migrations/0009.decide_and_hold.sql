@@ -189,7 +189,8 @@ begin
     return query
     select
         r.request_id, d.authorization_id, d.account_id, d.decision, d.response_code::text,
-        d.reason_code, case when d.decision = 'APPROVED' then d.amount_minor else 0 end,
+        d.reason_code, case when d.decision = 'APPROVED'
+            then coalesce(d.approved_amount_minor, d.amount_minor) else 0 end,
         d.decided_at, not is_new[r.ordinality], d.request_hash <> r.request_hash
     from unnest(batch) with ordinality as r
     join card.authorizations d on d.idempotency_key = r.idempotency_key

@@ -73,8 +73,11 @@ begin
             (4, ledger.house('SETTLEMENT', hold.currency), 'POSTED', 'CREDIT', captured_minor)
     ) as leg (number, account_id, layer, direction, amount_minor)
     where leg.amount_minor > 0;
-    update card.holds h set status = move_hold.status, updated_at = now()
-    where h.hold_id = hold.hold_id and h.status <> move_hold.status;
+    update card.holds h
+    set status = move_hold.status,
+        captured_amount_minor = h.captured_amount_minor + captured_minor,
+        updated_at = now()
+    where h.hold_id = hold.hold_id;
 end
 $$;
 

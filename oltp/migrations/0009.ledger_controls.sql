@@ -105,11 +105,10 @@ having count(*) > 1
 union all
 select a.authorization_id, 'approved, and nothing was held'
 from card.authorizations a
-where a.decision = 'APPROVED' and a.amount_minor > 0
+where a.decision = 'APPROVED' and coalesce(a.approved_amount_minor, a.amount_minor) > 0
     and not exists (
-        select from card.holds h
-        join ledger.entries e using (hold_id)
-        where h.authorization_id = a.authorization_id and e.entry_type = 'HOLD');
+        select from ledger.entries e
+        where e.authorization_id = a.authorization_id and e.entry_type = 'HOLD');
 
 -- I9: a hold stands as its entries say, and ends once.
 create view ledger.control_holds with (security_invoker = true) as
@@ -117,9 +116,10 @@ with lives as (
     select e.hold_id,
         coalesce(sum(ledger.signed(p.direction, p.amount_minor)) filter (where p.layer = 'HELD'), 0)
             as held_minor,
-        bool_or(e.entry_type = 'CAPTURE') as is_captured,
+        coalesce(sum(ledger.signed(p.direction, p.amount_minor))
+            filter (where p.layer = 'POSTED' and e.entry_type = 'CAPTURE'), 0) as captured_minor,
         bool_or(e.entry_type = 'VOID') as is_voided,
-        count(*) filter (where e.entry_type = 'EXPIRE') as expiries
+        count(distinct e.entry_id) filter (where e.entry_type = 'EXPIRE') as expiries
     from ledger.entries e
     join card.holds h using (hold_id)
     join ledger.postings p on p.entry_id = e.entry_id and p.ledger_account_id = h.account_id
@@ -129,14 +129,16 @@ judged as (
     select h.hold_id, case
         when l.hold_id is null then 'without entries'
         when l.held_minor < 0 then format('ended twice: %s more released than held', -l.held_minor)
+        when h.captured_amount_minor <> l.captured_minor
+            then format('captured %s, by its postings %s', h.captured_amount_minor, l.captured_minor)
         when l.expiries > 1 then 'expired twice'
         when h.status in ('PENDING', 'PARTIALLY_CAPTURED') and l.held_minor = 0
             then format('%s, and nothing is held', h.status)
         when h.status not in ('PENDING', 'PARTIALLY_CAPTURED') and l.held_minor > 0
             then format('%s, and %s is still held', h.status, l.held_minor)
-        when h.status in ('CAPTURED', 'PARTIALLY_CAPTURED') and not l.is_captured
+        when h.status in ('CAPTURED', 'PARTIALLY_CAPTURED') and l.captured_minor = 0
             then format('%s without a capture', h.status)
-        when h.status = 'PENDING' and l.is_captured then 'PENDING with a capture'
+        when h.status = 'PENDING' and l.captured_minor > 0 then 'PENDING with a capture'
         when h.status = 'REVERSED' and not l.is_voided then 'REVERSED without a void'
         when h.status = 'EXPIRED' and l.expiries = 0 then 'EXPIRED without an expiry'
     end as problem

@@ -88,7 +88,7 @@ begin
     insert into ledger.postings (
         posting_id, entry_id, ledger_account_id, layer, direction, amount_minor, currency)
     select md5(id || ':' || leg.number)::uuid, id, leg.account_id, 'POSTED', leg.direction,
-        leg.amount_minor, repay.currency
+        leg.amount_minor, currency
     from (
         values
             (1, ledger.house('CASH', currency), 'DEBIT',
