@@ -1,5 +1,5 @@
 -- How risky a customer, a case or an application is, and what says so.
--- depends: 0005.kyc
+-- depends: 0005.screening
 
 create table risk.risk_assessments (
     risk_assessment_id uuid primary key,
