@@ -21,8 +21,8 @@ from millrace.demo.report import DemoReport
 from millrace.progress import watch
 from millrace.stack import PARTS, Stack
 from millrace.stack.parts import with_needs
-from oltp import simulator
-from oltp.berka import load, location
+from oltp import importing, privacy, settings, simulator
+from oltp.importing import location
 from orchestration.run import refresh
 
 # Its sensors would start a run, and with it Spark, in the middle of the latency measurement.
@@ -79,16 +79,19 @@ class Run:
         wishes = self.wishes
         simulator.seed(dsn, customers=wishes.customers, seed=wishes.seed)
         sources = [f"simulated lender of {wishes.customers} customers (seed {wishes.seed})"]
-        folder = location.find(wishes.data)
+        folder = location.find("berka", wishes.data)
         if folder is None:
             self._say("no Berka files here; name their folder with --data to load them as well")
         else:
-            report = load.run(dsn, folder)
-            rows = sum(report.read.values())
-            sources.append(f"Berka bank files, {rows:,} rows ({len(report.rejections)} left out)")
+            report = importing.run(dsn, "berka", [folder], self._vault)
+            left_out = f"{len(report.rejections)} left out"
+            sources.append(f"Berka bank files, {report.rows_read:,} rows ({left_out})")
             for rejection in report.rejections:
                 self._say(f"left out: {rejection}")
         return tuple(sources)
+
+    def _vault(self) -> privacy.Vault:
+        return privacy.Vault.from_settings(settings.read("pii_keys", "pii_index_key"))
 
     def _catch_up(self) -> None:
         """The load is not the traffic: latency is measured when the load has passed through."""

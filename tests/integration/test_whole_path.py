@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from millrace.stack import Stack
-from oltp import simulator
-from oltp.berka import load, location
+from oltp import importing, privacy, settings, simulator
+from oltp.importing import location
 from orchestration.run import refresh
 from tests.conftest import DATA_PATH, temporary_stack
 
@@ -48,17 +48,20 @@ def kill_by_turns(stack: Stack, over: threading.Event) -> None:
 
 
 def test_gold_equals_the_source_after_kills_of_worker_and_connect(
-    stack: Stack, stack_env: dict[str, str]
+    stack: Stack, stack_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, text in stack.privileged.items():
+        monkeypatch.setenv(name, text)
     operational, warehouse = stack_env["MILLRACE_OLTP_DSN"], stack_env["MILLRACE_WAREHOUSE_DSN"]
-    folder = location.find()
+    folder = location.find("berka")
     simulator.seed(operational, customers=60, seed=11)
     over = threading.Event()
     killing = threading.Thread(target=kill_by_turns, args=(stack, over))
     killing.start()
     try:
         if folder:
-            load.run(operational, folder)
+            vault = privacy.Vault.from_settings(settings.read("pii_keys", "pii_index_key"))
+            importing.run(operational, "berka", [folder], lambda: vault)
         simulator.traffic(
             dsn=operational,
             gateway=stack_env["MILLRACE_GATEWAY"],
