@@ -133,7 +133,8 @@ def _tell(console: Console, report: Report) -> None:
             )
         console.print(table)
     console.print(
-        f"{report.entries} entries, {report.checkpoints} checkpoints, head {report.head.hex()[:16]};"
+        f"{report.entries} entries, {report.checkpoints} checkpoints, head"
+        f" {report.head.hex()[:16]};"
         f" {report.waiting} changes wait to be sealed, the oldest for"
         f" {report.oldest_waiting_s:.0f} s: {'NOT INTACT' if report.findings else 'intact'}"
     )
