@@ -156,7 +156,7 @@ alter table audit.changes
 create function audit.record() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
-set timezone = 'UTC' set datestyle = 'ISO' set bytea_output = 'hex' as $$
+set jit = off set timezone = 'UTC' set datestyle = 'ISO' set bytea_output = 'hex' as $$
 declare
     keys constant text[] := tg_argv[3:];
     most constant integer := 1000;

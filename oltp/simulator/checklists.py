@@ -1,36 +1,50 @@
-"""What an onboarding case must show, by its type: items by category, required or not. Pure data."""
+"""What an onboarding case must show, by its type, as in the first templates of the database. Pure data.
+
+Each item is a name, a category and whether it is required, in the order of the template.
+"""
 
 from __future__ import annotations
 
-# name, category, is it required
-INDIVIDUAL = (
-    ("identity document", "IDENTITY", True),
-    ("selfie matches the document", "IDENTITY", True),
-    ("proof of address", "ADDRESS", True),
-    ("source of income", "FINANCIAL", True),
-    ("tax residence", "FINANCIAL", False),
-    ("sanctions and PEP screening", "COMPLIANCE", True),
-    ("terms accepted", "DOCUMENTATION", True),
-)
-BUSINESS = (
-    ("certificate of incorporation", "IDENTITY", True),
-    ("registered office", "ADDRESS", True),
-    ("place of business", "ADDRESS", False),
-    ("annual accounts", "FINANCIAL", True),
-    ("source of funds", "FINANCIAL", True),
-    ("sanctions screening of the entity", "COMPLIANCE", True),
-    ("screening of owners and directors", "COMPLIANCE", True),
-    ("ownership register", "DOCUMENTATION", True),
-    ("board resolution", "DOCUMENTATION", False),
-)
+from hashlib import md5
+
+VERSION = 1
 ITEMS = {
-    "INDIVIDUAL": INDIVIDUAL,
-    "CORPORATE": BUSINESS,
-    "PARTNERSHIP": (*BUSINESS, ("partnership agreement", "DOCUMENTATION", True)),
+    "INDIVIDUAL": (
+        ("Identity document", "IDENTITY", True),
+        ("Likeness to the document", "IDENTITY", True),
+        ("Proof of address", "ADDRESS", True),
+        ("Source of funds", "FINANCIAL", True),
+        ("Proof of income", "FINANCIAL", False),
+        ("Sanctions and exposure search", "COMPLIANCE", True),
+        ("Signed terms", "DOCUMENTATION", True),
+    ),
+    "CORPORATE": (
+        ("Certificate of incorporation", "IDENTITY", True),
+        ("Directors identified", "IDENTITY", True),
+        ("Beneficial owners identified", "IDENTITY", True),
+        ("Registered office", "ADDRESS", True),
+        ("Annual accounts", "FINANCIAL", True),
+        ("Source of funds", "FINANCIAL", True),
+        ("Sanctions and exposure search", "COMPLIANCE", True),
+        ("Licences of regulated business", "COMPLIANCE", False),
+        ("Board resolution", "DOCUMENTATION", True),
+    ),
     "TRUST": (
-        *BUSINESS,
-        ("trust deed", "DOCUMENTATION", True),
-        ("beneficiaries", "IDENTITY", True),
+        ("Trust deed", "DOCUMENTATION", True),
+        ("Trustees identified", "IDENTITY", True),
+        ("Beneficiaries identified", "IDENTITY", True),
+        ("Address of administration", "ADDRESS", True),
+        ("Source of assets", "FINANCIAL", True),
+        ("Sanctions and exposure search", "COMPLIANCE", True),
+        ("Letter of wishes", "DOCUMENTATION", False),
+    ),
+    "PARTNERSHIP": (
+        ("Partnership agreement", "DOCUMENTATION", True),
+        ("Partners identified", "IDENTITY", True),
+        ("Place of business", "ADDRESS", True),
+        ("Annual accounts", "FINANCIAL", True),
+        ("Sanctions and exposure search", "COMPLIANCE", True),
+        ("Signatories", "DOCUMENTATION", False),
     ),
 }
 # What a risk score is made of; the weights add up to one.
@@ -41,3 +55,17 @@ FACTORS = {
     "GEOGRAPHY": 0.15,
     "INDUSTRY": 0.15,
 }
+
+
+def template_id(case_type: str) -> str:
+    """The id of the template for a type of case, as the migration computes it."""
+    return _digest(f"checklist:{case_type}:{VERSION}")
+
+
+def item_id(case_type: str, position: int) -> str:
+    """The id of one of its items."""
+    return _digest(f"checklist:{case_type}:{VERSION}:{position}")
+
+
+def _digest(text: str) -> str:
+    return md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -9,10 +9,10 @@ from hashlib import sha256
 
 from oltp.privacy import sealed_person
 from oltp.simulator import clock, people
-from oltp.simulator.checklists import FACTORS, ITEMS
+from oltp.simulator.checklists import FACTORS, ITEMS, item_id, template_id
 from oltp.simulator.lending import assessment
 from oltp.simulator.people import Person
-from oltp.simulator.reference import PARTNERS, item_id, partner_id, template_id
+from oltp.simulator.reference import PARTNERS, partner_id
 from oltp.simulator.rows import Row
 
 CASE_TYPES = {"CORPORATE": 70, "PARTNERSHIP": 18, "TRUST": 12}

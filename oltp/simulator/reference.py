@@ -10,7 +10,6 @@ from decimal import Decimal
 
 from oltp.schedule import months_after
 from oltp.simulator import clock
-from oltp.simulator.checklists import ITEMS
 from oltp.simulator.merchants import COUNTRIES, KINDS, MERCHANTS_OF_A_KIND, RISKY_COUNTRIES
 from oltp.simulator.offering import PROVIDERS, Provider
 from oltp.simulator.rows import Rows
@@ -29,16 +28,6 @@ def partner_id(name: str) -> str:
     return made_id(0, 0, "partner", name)
 
 
-def template_id(case_type: str) -> str:
-    """The id of the checklist for a type of case."""
-    return made_id(0, 0, "template", case_type)
-
-
-def item_id(case_type: str, position: int) -> str:
-    """The id of one of its items."""
-    return made_id(0, 0, f"template {case_type}", position)
-
-
 def rows() -> Rows:
     """All of it."""
     made = Rows()
@@ -47,27 +36,6 @@ def rows() -> Rows:
     for name in PARTNERS:
         made.add("kyc.partners", partner_id=partner_id(name), name=name,
                  created_at=SINCE, updated_at=SINCE)  # fmt: skip
-    for case_type, items in ITEMS.items():
-        template = template_id(case_type)
-        made.add(
-            "kyc.checklist_templates",
-            checklist_template_id=template,
-            case_type=case_type,
-            version=1,
-            valid_from=date(2020, 1, 1),
-            created_at=SINCE,
-        )
-        for position, (name, category, is_required) in enumerate(items, 1):
-            made.add(
-                "kyc.checklist_template_items",
-                checklist_template_item_id=item_id(case_type, position),
-                checklist_template_id=template,
-                position=position,
-                name=name,
-                category=category,
-                is_required=is_required,
-                created_at=SINCE,
-            )
     _merchants(made)
     return made
 

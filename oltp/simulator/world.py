@@ -81,10 +81,14 @@ class Life:
         return int(self.chance.uniform(low, high) * clock.DAY_S)
 
     def office_hour(self, moment: int, country: str = "GB") -> int:
-        """A moment of the same or the next days, when people work."""
+        """A moment from then on, the same or one of the next days, when people work."""
         day = clock.day_of(moment)
-        day += timedelta(days={5: 2, 6: 1}.get(day.weekday(), 0))
-        return clock.at_hour(self.chance, day, clock.OFFICE, country)
+        while True:
+            if day.weekday() < 5:
+                found = clock.at_hour(self.chance, day, clock.OFFICE, country)
+                if found >= moment:
+                    return found
+            day += timedelta(days=1)
 
 
 def made_id(seed: int, number: int, kind: str, part: int | str = 0) -> str:

@@ -68,6 +68,8 @@ def write(dsn: str, chunks: Iterable[Chunk], progress: Callable[[int], None]) ->
     with psycopg.connect(dsn, autocommit=True) as connection:
         # A crash may lose the last chunks, whole; the next run writes them again.
         connection.execute("set synchronous_commit = off")
+        # Triggers plan with some joins disabled, at costs that compiling would seem to pay for.
+        connection.execute("set jit = off")
         connection.execute("set timezone = 'UTC'")
         stages: dict[str, sql.Composed] = {}
         for ready in _ahead(chunks):
