@@ -1,4 +1,4 @@
-"""What an onboarding case must show, by its type, as in the first templates of the database. Pure data.
+"""What an onboarding case must show, by its type, and which template says so. Pure data.
 
 Each item is a name, a category and whether it is required, in the order of the template.
 """
@@ -58,7 +58,7 @@ FACTORS = {
 
 
 def template_id(case_type: str) -> str:
-    """The id of the template for a type of case, as the migration computes it."""
+    """The id of the template for a type of case: anybody can compute it."""
     return _digest(f"checklist:{case_type}:{VERSION}")
 
 

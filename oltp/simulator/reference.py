@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from oltp.schedule import months_after
 from oltp.simulator import clock
+from oltp.simulator.checklists import ITEMS, VERSION, item_id, template_id
 from oltp.simulator.merchants import COUNTRIES, KINDS, MERCHANTS_OF_A_KIND, RISKY_COUNTRIES
 from oltp.simulator.offering import PROVIDERS, Provider
 from oltp.simulator.rows import Rows
@@ -36,6 +37,7 @@ def rows() -> Rows:
     for name in PARTNERS:
         made.add("kyc.partners", partner_id=partner_id(name), name=name,
                  created_at=SINCE, updated_at=SINCE)  # fmt: skip
+    _checklists(made)
     _merchants(made)
     return made
 
@@ -83,6 +85,30 @@ def _provider(made: Rows, provider: Provider) -> None:
             observed_at=day,
             created_at=day,
         )
+
+
+def _checklists(made: Rows) -> None:
+    for case_type, items in ITEMS.items():
+        template = template_id(case_type)
+        made.add(
+            "kyc.checklist_templates",
+            checklist_template_id=template,
+            case_type=case_type,
+            version=VERSION,
+            valid_from=date(2020, 1, 1),
+            created_at=SINCE,
+        )
+        for position, (name, category, is_required) in enumerate(items, 1):
+            made.add(
+                "kyc.checklist_template_items",
+                checklist_template_item_id=item_id(case_type, position),
+                checklist_template_id=template,
+                position=position,
+                name=name,
+                category=category,
+                is_required=is_required,
+                created_at=SINCE,
+            )
 
 
 def _merchants(made: Rows) -> None:

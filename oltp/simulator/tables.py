@@ -10,6 +10,8 @@ REFERENCE = (
     "provider.provider_products",
     "provider.provider_rates",
     "kyc.partners",
+    "kyc.checklist_templates",
+    "kyc.checklist_template_items",
     "card.merchants",
 )
 TABLES = (
