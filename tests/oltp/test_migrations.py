@@ -86,7 +86,7 @@ def test_a_code_column_allows_exactly_the_codes_of_its_list(database, entity):
 
 
 def test_refusals_in_sql_carry_the_response_codes_of_the_shared_list(database):
-    source = (MIGRATIONS / "0006.decide_and_hold.sql").read_text()
+    source = (MIGRATIONS / "0009.decide_and_hold.sql").read_text()
     reasons = set(re.findall(r"then '([A-Z_]+)'", source))
     assert len(reasons) == 9
     for reason in reasons:
@@ -131,8 +131,8 @@ def run_as(database, role: str, statement: str) -> None:
     [
         ("app_rw", "update card.authorizations set decision = 'APPROVED'"),
         ("app_rw", "delete from card.authorizations"),
-        ("app_rw", "update ledger.ledger_entries set amount_minor = 1"),
-        ("app_rw", "delete from ledger.ledger_entries"),
+        ("app_rw", "update ledger.postings set amount_minor = 1"),
+        ("app_rw", "delete from ledger.entries"),
         ("app_rw", "truncate credit.payments"),
         ("app_rw", "delete from card.card_accounts"),
         ("app_rw", "alter table credit.payments add column x text"),
@@ -140,7 +140,7 @@ def run_as(database, role: str, statement: str) -> None:
         ("app_rw", "drop publication millrace"),
         ("cdc", "select * from card.card_spend"),
         ("cdc", "update customer.customers set status = 'CLOSED'"),
-        ("cdc", "insert into ledger.ledger_entries default values"),
+        ("cdc", "insert into ledger.entries default values"),
         ("cdc", "delete from ops.outbox"),
         ("cdc", "select card.decide_and_hold('[]')"),
     ],
