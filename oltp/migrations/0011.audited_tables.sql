@@ -153,6 +153,8 @@ values
     ('audit', 'audited_tables', 'ROWS', 'DATA_PROTECTION', 'HIGH', null),
     ('customer', 'sessions', 'EXEMPT', null, null,
         'activity, not a decision: audit.api_access_logs has each request'),
+    ('customer', 'key_requests', 'EXEMPT', null, null,
+        'each row comes with rows of audit.pii_access, which are audited'),
     ('provider', 'rate_limits', 'EXEMPT', null, null, 'counters of calls, gone after 30 days'),
     ('card', 'card_spend', 'EXEMPT', null, null, 'derived from authorizations, which are audited'),
     ('card', 'fraud_labels', 'EXEMPT', null, null,
