@@ -223,7 +223,7 @@ create table credit.credit_events (
     check (event_type <> 'RESTRUCTURED' or (old_interest_rate is not null
         and new_interest_rate is not null and old_term_months is not null
         and new_term_months is not null)),
-    check (event_type <> 'CHARGED_OFF' or amount_minor > 0)
+    check (event_type <> 'CHARGED_OFF' or coalesce(amount_minor, 0) > 0)
 );
 create index on credit.credit_events (credit_id);
 

@@ -92,7 +92,7 @@ create table card.authorizations (
     check ((response_code = '10') = (reason_code = 'PARTIALLY_APPROVED')),
     check (decision = 'APPROVED' or coalesce(approved_amount_minor, 0) = 0),
     check (response_code <> '10'
-        or (approved_amount_minor > 0 and approved_amount_minor < amount_minor)),
+        or coalesce(approved_amount_minor > 0 and approved_amount_minor < amount_minor, false)),
     check (message_kind <> 'VERIFICATION' or amount_minor = 0),
     check ((message_kind = 'INCREMENT') = (parent_authorization_id is not null))
 );
@@ -360,7 +360,7 @@ with latest as (
     select distinct on (p.asset) p.asset, p.price, p.observed_at
     from card.prices p
     where p.quote_currency = 'USD'
-    order by p.asset, p.observed_at desc, p.created_at desc, p.price_id
+    order by p.asset asc, p.observed_at desc, p.created_at desc, p.price_id asc
 ),
 valued as (
     select c.position_id,

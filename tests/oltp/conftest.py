@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +11,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 from yoyo import get_backend, read_migrations
+
+from tests.oltp.valid_rows import ValidRows
 
 MIGRATIONS = Path(__file__).parents[2] / "oltp" / "migrations"
 
@@ -67,3 +69,11 @@ def empty_migrated(empty_database) -> Database:
     made = empty_database()
     migrate(made.admin)
     return made
+
+
+@pytest.fixture
+def rows(database) -> Iterator[ValidRows]:
+    """A session of the application that is rolled back afterwards."""
+    with psycopg.connect(database.app) as connection:
+        yield ValidRows(connection)
+        connection.rollback()

@@ -86,7 +86,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("maker", "wrong", "refusal"), REFUSED, ids=lambda part: str(part)[:60])
 def test_a_wrong_value_is_refused(rows, maker, wrong, refusal):
-    with pytest.raises((refusal, psycopg.errors.CardinalityViolation)[0]):
+    with pytest.raises(refusal):
         getattr(rows, maker)(**wrong)
 
 
