@@ -38,7 +38,7 @@ def _authorization(places: Places) -> Flow:
     facts = tuple(places.keyspace(f"snapshots.{entity}") for entity in SNAPSHOT_COLUMNS)
     velocity = places.keyspace(f"velocity.{features.CARD}")
     authorizations = places.table("card.authorizations")
-    holds, entries = places.table("card.holds"), places.table("ledger.ledger_entries")
+    holds, entries = places.table("card.holds"), places.table("ledger.postings")
     decided_columns: Columns = {
         **same_columns(requested, AS_REQUESTED),
         "decision": ((requested, "amount_minor"), *((one, "status") for one in facts)),

@@ -11,7 +11,9 @@
 --   audit.changes, audit.chain: they repeat, row by row, what the tables send themselves, and would
 --     double the log to decode; their proof holds only where the chain is.
 --   ops.dead_letters, ops.import_rejections: bytes as they came, which may be anybody's data.
---   ops.event_schemas, ops.import_runs, audit.audited_tables: about this database, not the business.
+--   audit.legal_holds, audit.retention_policies, audit.retention_runs, audit.quality_rules,
+--     audit.quality_results, audit.audited_tables, ops.event_schemas, ops.import_runs: how this
+--     database is kept, not the business; the lake has checks of its own.
 -- depends: 0013.ops
 
 -- Partitioned tables (card.card_events, audit.api_access_logs) send their rows under their own name,

@@ -42,10 +42,11 @@ def accounts_with_a_ledger(connection: psycopg.Connection) -> None:
         (11, "HOLD", "HELD", "DEBIT", 20_00, "USD"),
         (12, "DEPOSIT", "POSTED", "CREDIT", 5_00, "CZK"),
     ]
-    for number, (account, kind, bucket, direction, amount, currency) in enumerate(entries):
-        insert(connection, "ledger_entries", entry_id=key(number), account_id=key(account),
-               entry_type=kind, bucket=bucket, direction=direction, amount_minor=amount,
-               currency=currency)  # fmt: skip
+    for number, (account, kind, layer, direction, amount, currency) in enumerate(entries):
+        insert(connection, "ledger_entries", entry_id=key(number), entry_type=kind)
+        insert(connection, "ledger_postings", posting_id=key(number), entry_id=key(number),
+               ledger_account_id=key(account), layer=layer, direction=direction,
+               amount_minor=amount, currency=currency)  # fmt: skip
 
 
 def authorizations(connection: psycopg.Connection) -> None:

@@ -37,7 +37,7 @@ BY_ENTITY: dict[str, dict[str, Any]] = {
     "customers": {"closed_at": None},
     "holds": {"expires_at": AT + timedelta(days=7)},
     "kyc_records": {"verified_at": None, "expires_at": None},
-    "ledger_entries": {"bucket": "HELD", "authorization_id": str(UUID(int=7))},
+    "ledger_entries": {"authorization_id": str(UUID(int=7)), "hold_id": str(UUID(int=8))},
     "offers": {"valid_until": AT + timedelta(days=30)},
     "payments": {"interest_minor": 20, "principal_minor": 80, "paid_amount_minor": 0,
                  "paid_at": None},

@@ -38,7 +38,7 @@ BAD_ROWS: list[tuple[str, dict[str, Any], str, str]] = [
     ("authorizations",
      {"decision": "DECLINED", "response_code": "05", "reason_code": "UNKNOWN_CARD"},
      "unknown_card_is_14", "error"),
-    ("ledger_entries", {"direction": "CREDIT"}, "a_hold_reserves", "error"),
+    ("ledger_entries", {"hold_id": None}, "a_hold_has_its_authorization", "error"),
     ("card_accounts", {"held_minor": 81}, "within_its_limit", "warning"),
     ("offers", {"monthly_payment_minor": 1}, "instalments_repay_the_amount", "error"),
 ]  # fmt: skip

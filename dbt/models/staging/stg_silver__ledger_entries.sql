@@ -3,14 +3,12 @@ with source as (select * from {{ source('silver', 'ledger_entries') }} where not
 select
     -- ids
     entry_id,
-    account_id,
     authorization_id,
+    hold_id,
+    reverses_entry_id,
     -- facts
     entry_type,
-    bucket,
-    direction,
-    amount_minor,
-    currency,
+    over_limit_allowed,
     external_ref,
     -- dates and instants
     effective_at,

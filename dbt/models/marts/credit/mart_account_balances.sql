@@ -1,28 +1,30 @@
 with accounts as (select * from {{ ref('stg_silver__card_accounts') }}),
 
-entries as (select * from {{ ref('stg_silver__ledger_entries') }}),
+postings as (select * from {{ ref('stg_silver__ledger_postings') }}),
 
 holds as (select * from {{ ref('stg_silver__holds') }}),
 
 cut as (select * from {{ ref('int_cuts_selected') }}),
 
-signed_entries as (
+-- A card account's account in the ledger has the same id.
+signed_postings as (
     select
-        account_id,
+        ledger_account_id as account_id,
+        entry_id,
         currency,
-        bucket,
+        layer,
         case direction when 'DEBIT' then amount_minor else -amount_minor end as moved_minor
-    from entries
+    from postings
 ),
 
 ledger as (
     select
         account_id,
         currency,
-        count(*) as entries,
-        sum(moved_minor) filter (where bucket = 'POSTED') as posted_minor,
-        sum(moved_minor) filter (where bucket = 'HELD') as held_minor
-    from signed_entries
+        count(distinct entry_id) as entries,
+        sum(moved_minor) filter (where layer = 'POSTED') as posted_minor,
+        sum(moved_minor) filter (where layer = 'HELD') as held_minor
+    from signed_postings
     group by account_id, currency
 ),
 
@@ -36,7 +38,7 @@ open_holds as (
     group by account_id, currency
 )
 
--- Joined on the currency too: an entry in another one is not counted, and the difference shows it.
+-- Joined on the currency too: a posting in another one is not counted, and the difference shows it.
 select
     accounts.account_id,
     accounts.customer_id,

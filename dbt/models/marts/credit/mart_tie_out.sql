@@ -10,7 +10,8 @@
     'customers': [],
     'holds': ['amount_minor'],
     'kyc_records': [],
-    'ledger_entries': ['amount_minor'],
+    'ledger_entries': [],
+    'ledger_postings': ['amount_minor'],
     'offers': ['amount_minor'],
     'payments': ['due_amount_minor', 'paid_amount_minor'],
 } %}
