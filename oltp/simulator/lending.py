@@ -123,8 +123,6 @@ class Lender:
         life, chance = self._person.life, self._person.life.chance
         start = clock.day_of(moment) + timedelta(days=3)
         made = offers(chance, self.score, asked[0], asked[1], start)
-        if self.score < 35 and chance.random() < 0.5:
-            made = []
         offering = {terms.provider.code for terms in made}
         for provider in PROVIDERS:
             outcome = "OFFERED" if provider.code in offering else "DECLINED"

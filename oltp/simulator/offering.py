@@ -38,15 +38,15 @@ def _rate(text: str) -> Decimal:
 
 PROVIDERS = (
     Provider("northbank", "Northbank", "TRADITIONAL", _rate("0.0599"), _rate("0.09"),
-             _rate("0.010"), 48, 0.95),
+             _rate("0.010"), 60, 0.95),
     Provider("lendwell", "Lendwell", "TRADITIONAL", _rate("0.07125"), _rate("0.12"),
-             _rate("0.020"), 38, 0.9),
+             _rate("0.020"), 54, 0.9),
     Provider("civic", "Civic Credit Union", "TRADITIONAL", _rate("0.0525"), _rate("0.10"),
-             _rate("0"), 55, 0.7),
+             _rate("0"), 66, 0.7),
     Provider("quaycoin", "Quay Protocol", "DEFI", _rate("0.0875"), _rate("0.07"),
-             _rate("0.005"), 30, 0.4),
+             _rate("0.005"), 52, 0.4),
     Provider("meridian", "Meridian Bridge", "HYBRID", _rate("0.10375"), _rate("0.14"),
-             _rate("0.030"), 25, 0.6),
+             _rate("0.030"), 48, 0.6),
 )  # fmt: skip
 
 

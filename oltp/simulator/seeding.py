@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime
 
 import psycopg
 
-from oltp import copying, settings
+from oltp import copying
 from oltp.privacy import Vault
-from oltp.simulator import reference, writing
+from oltp.simulator import keys, reference, writing
 from oltp.simulator.living import live
 from oltp.simulator.rows import Rows
 from oltp.simulator.tables import REFERENCE, TABLES
@@ -33,6 +33,11 @@ class Seeded:
         """All rows that were new."""
         return sum(self.added.values())
 
+    @property
+    def per_second(self) -> float:
+        """Rows a second, making and writing included; 0 when nothing was written."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
 
 def seed(
     dsn: str,
@@ -40,10 +45,14 @@ def seed(
     seed: int = 7,
     today: date | None = None,
     progress: Progress = lambda what, done, total: None,
+    vault: Vault | None = None,
 ) -> Seeded:
-    """A small lender with a short past and few swipes, in seconds; the same seed makes the same."""
+    """A small lender with a short past and few swipes, in seconds; the same seed makes the same.
+
+    `today` is the day that history ends before. The vault is the environment's unless given.
+    """
     until = today or datetime.now(UTC).date()
-    world = World(seed, until, years=2.0, swipes_per_year=4.0, vault=_vault())
+    world = World(seed, until, years=2.0, swipes_per_year=4.0, vault=vault or keys.needed(dsn))
     return history(dsn, world, customers, progress)
 
 
@@ -62,6 +71,10 @@ def history(
         known = _known(connection, world.seed, customers)
     missing = [number for number in range(customers) if number not in known]
     done = len(known)
+
+    if not missing:
+        progress("customers", customers, customers)
+        return seeded
 
     def written(number: int) -> None:
         nonlocal done
@@ -94,7 +107,3 @@ def _known(connection: psycopg.Connection, seed: int, customers: int) -> set[int
         (f"sim:{seed}:%",),
     )
     return {ids[row[0]] for row in found if row[0] in ids}
-
-
-def _vault() -> Vault:
-    return Vault.from_settings(settings.read("pii_keys", "pii_index_key"))

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import psycopg
 
+from oltp.simulator import keys
 from oltp.simulator.changes import Changes
 from oltp.simulator.requests import Card, Request, Source
 from oltp.simulator.sending import Answer, Gateway, RequestTopic, timed
@@ -100,7 +101,7 @@ class _Run:
     def __init__(self, dsn: str, source: Source, seed: int, changes_per_s: float) -> None:
         self._source = source
         self._chance = random.Random(f"{seed}/ways")
-        self._changes = Changes(dsn, seed, changes_per_s)
+        self._changes = Changes(dsn, seed, changes_per_s, keys.found(dsn))
         self._http, self._topic = Answers("HTTP"), Answers("Kafka")
         self._pending: set[asyncio.Task[None]] = set()
 
