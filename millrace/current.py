@@ -52,7 +52,12 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "simulate": PII_KEYS,
     "import": PII_KEYS,
     "pii": (*PII_KEYS, "MILLRACE_PII_READER_DSN"),
-    "audit": ("MILLRACE_AUDITOR_DSN", "MILLRACE_AUDIT_SEALER_DSN"),
+    "audit": (
+        "MILLRACE_AUDITOR_DSN",
+        "MILLRACE_AUDIT_SEALER_DSN",
+        "MILLRACE_AUDIT_KEY",
+        "MILLRACE_AUDIT_CHECKPOINTS",
+    ),
 }
 
 

@@ -46,7 +46,9 @@ def variables(
     }
 
 
-def privileged(ports: Mapping[str, int], passwords: Mapping[str, str]) -> dict[str, str]:
+def privileged(
+    layout: Layout, ports: Mapping[str, int], passwords: Mapping[str, str]
+) -> dict[str, str]:
     """Addresses and keys that only a command that needs them is given, never a running part."""
 
     def dsn(role: str) -> str:
@@ -57,6 +59,8 @@ def privileged(ports: Mapping[str, int], passwords: Mapping[str, str]) -> dict[s
         "MILLRACE_PII_READER_DSN": dsn("pii_reader"),
         "MILLRACE_AUDITOR_DSN": dsn("auditor"),
         "MILLRACE_AUDIT_SEALER_DSN": dsn("audit_sealer"),
+        "MILLRACE_AUDIT_KEY": passwords["MILLRACE_AUDIT_KEY"],
+        "MILLRACE_AUDIT_CHECKPOINTS": str(layout.audit_checkpoints),
     }
 
 

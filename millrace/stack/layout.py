@@ -54,6 +54,11 @@ class Layout:
         return self.home / "lineage" / "events.jsonl"
 
     @property
+    def audit_checkpoints(self) -> Path:
+        """Signed checkpoints of the audit's chain: outside the database that they vouch for."""
+        return self.home / "audit" / "checkpoints.jsonl"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME: the instance's settings and compute logs."""
         return self.home / "dagster"
@@ -75,5 +80,6 @@ class Layout:
         for folder in (self.home, self.conf, self.logs, self.run, self.lake, self.dagster):
             folder.mkdir(parents=True, exist_ok=True)
         self.lineage_events.parent.mkdir(exist_ok=True)
+        self.audit_checkpoints.parent.mkdir(exist_ok=True)
         self.conf.chmod(0o700)
         self.run.chmod(0o700)

@@ -24,6 +24,7 @@ NAMES: tuple[str, ...] = (
     "MILLRACE_SAR_OFFICER_PASSWORD",  # sar_officer: suspicious-activity reports
     "MILLRACE_FAIR_LENDING_PASSWORD",  # fair_lending: demographics
     "MILLRACE_PII_KEYS",  # wrap subjects' data keys, by version; see oltp/privacy
+    "MILLRACE_AUDIT_KEY",  # signs the audit's checkpoints
     "MILLRACE_PII_INDEX_KEY",  # key of the blind indexes that personal data is found by
 )
 # Whoever reads these can open personal data: no long-running part is given them.
@@ -41,7 +42,7 @@ def load_or_generate(file: Path) -> dict[str, str]:
 
 
 def _generate(name: str) -> str:
-    if name in PII_KEYS:
+    if name in (*PII_KEYS, "MILLRACE_AUDIT_KEY"):
         key = base64.b64encode(secrets.token_bytes(32)).decode()
         return f"1:{key}" if name == "MILLRACE_PII_KEYS" else key
     # Hexadecimal, so that it needs no quoting in a URL, a dotenv file or SQL.

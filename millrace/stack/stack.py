@@ -57,7 +57,7 @@ class Stack:
     @property
     def privileged(self) -> dict[str, str]:
         """What only single commands are given: keys of personal data, the roles that read it."""
-        return environment.privileged(self.ports, self.secrets)
+        return environment.privileged(self.layout, self.ports, self.secrets)
 
     def up(self, parts: Iterable[str] = PARTS, progress: Progress | None = None) -> None:
         """Start the parts and what they need; returns when each one answers. Idempotent."""
