@@ -1,4 +1,4 @@
-"""`millrace simulate`: years of a made-up lender's history, then live traffic on the running stack."""
+"""`millrace simulate`: years of a made-up lender, then live traffic on the running stack."""
 
 from __future__ import annotations
 

@@ -73,23 +73,17 @@ class Authorizer:
         while attempts and attempts[0] <= moment - clock.HOUR_S:
             attempts.popleft()
         attempts.append(moment)
-        if slot.state != "ACTIVE":
-            return _BY_STATE.get(slot.state, Reason.CARD_NOT_ACTIVE)
-        if clock.day_of(moment) > card["expires_on"]:
-            return Reason.CARD_EXPIRED
-        if not slot.account_is_active:
-            return Reason.ACCOUNT_NOT_ACTIVE
-        if not self._is_verified(moment):
-            return Reason.KYC_NOT_VALID
-        if swipe.currency:
-            return Reason.CURRENCY_NOT_SUPPORTED
-        if swipe.country == EMBARGOED or (
-            card["product"] == "JUNIOR" and swipe.kind.mcc == NOT_FOR_JUNIORS
-        ):
-            return Reason.MERCHANT_NOT_ALLOWED
-        if len(attempts) > VELOCITY_PER_HOUR:
-            return Reason.VELOCITY_EXCEEDED
-        return Reason.APPROVED
+        is_for_adults = card["product"] == "JUNIOR" and swipe.kind.mcc == NOT_FOR_JUNIORS
+        failing = (
+            (slot.state != "ACTIVE", _BY_STATE.get(slot.state, Reason.CARD_NOT_ACTIVE)),
+            (clock.day_of(moment) > card["expires_on"], Reason.CARD_EXPIRED),
+            (not slot.account_is_active, Reason.ACCOUNT_NOT_ACTIVE),
+            (not self._is_verified(moment), Reason.KYC_NOT_VALID),
+            (swipe.currency is not None, Reason.CURRENCY_NOT_SUPPORTED),
+            (swipe.country == EMBARGOED or is_for_adults, Reason.MERCHANT_NOT_ALLOWED),
+            (len(attempts) > VELOCITY_PER_HOUR, Reason.VELOCITY_EXCEEDED),
+        )
+        return next((reason for fails, reason in failing if fails), Reason.APPROVED)
 
     def _affordable(
         self, moment: int, swipe: Swipe, card_id: str, slot: Slot
@@ -121,9 +115,7 @@ class Authorizer:
         for (card_id, day), (count, amount) in self.spent.items():
             rows.append((card_id, clock.day_of(day * clock.DAY_S), count, amount))
 
-    def _write(
-        self, moment: int, swipe: Swipe, card: Row, approved: int, reason: Reason
-    ) -> str:
+    def _write(self, moment: int, swipe: Swipe, card: Row, approved: int, reason: Reason) -> str:
         amount, kind = swipe.amount_minor, "PURCHASE" if swipe.amount_minor else "VERIFICATION"
         answer = (RESPONSE_CODE[reason], reason.value)
         if reason is Reason.APPROVED and approved < amount:
@@ -164,11 +156,11 @@ class Authorizer:
         account, bits = self._account, self._account.life.chance.getrandbits
         kind, parent, amount, approved = asked
         code, reason = answer
-        authorization, at = "%032x" % bits(128), clock.text(moment)
+        authorization, at = f"{bits(128):032x}", clock.text(moment)
         is_approved = code in ("00", "10")
         hits = "[]" if is_approved else f'["{reason}"]'
         self._rows.append(
-            (authorization, f"sim:{authorization}", "%064x" % bits(256), kind, parent, card_id,
+            (authorization, f"sim:{authorization}", f"{bits(256):064x}", kind, parent, card_id,
              account.id, amount, approved if is_approved else 0, swipe.currency or account.currency,
              swipe.merchant, swipe.kind.mcc, swipe.country, swipe.channel,
              "APPROVED" if is_approved else "DECLINED", code, reason, hits,

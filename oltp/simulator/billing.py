@@ -1,4 +1,4 @@
-"""A card account's month: statement, interest and fees, payment, and what happens without one. Pure."""
+"""A card account's month: statement, interest, fees, payment, and what follows without. Pure."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ POSTING_COLUMNS = (
     "currency",
     "created_at",
 )
-# What owes more and what owes less for it: layer, account that is debited, account credited, amount.
+# Layer, account that is debited, account that is credited, amount.
 Move = tuple[str, str, str, int]
 
 
@@ -69,16 +69,16 @@ class Book:
         """One entry with the postings of its moves; the entry's id."""
         bits, currency, effective = self._bits, self.currency, clock.text(moment)
         at = self._recorded(moment, effective)
-        entry = "%032x" % bits(128)
+        entry = f"{bits(128):032x}"
         self._entries.append(
             (entry, entry_type, authorization, hold, over_limit, reverses, effective, at)
         )
         for layer, debited, credited, amount in moves:
             self._postings.append(
-                ("%032x" % bits(128), entry, debited, layer, "DEBIT", amount, currency, at)
+                (f"{bits(128):032x}", entry, debited, layer, "DEBIT", amount, currency, at)
             )
             self._postings.append(
-                ("%032x" % bits(128), entry, credited, layer, "CREDIT", amount, currency, at)
+                (f"{bits(128):032x}", entry, credited, layer, "CREDIT", amount, currency, at)
             )
         return entry
 

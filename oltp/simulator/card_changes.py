@@ -59,8 +59,11 @@ def holds_expired(scene: Scene) -> int:
     hold = scene.any(OPEN_HOLDS)
     if hold is None:
         return 0
-    scene.do("update card.holds set expires_at = now(), updated_at = now()"
-             " where hold_id = %s and status in ('PENDING', 'PARTIALLY_CAPTURED')", hold)  # fmt: skip
+    scene.do(
+        "update card.holds set expires_at = now(), updated_at = now()"
+        " where hold_id = %s and status in ('PENDING', 'PARTIALLY_CAPTURED')",
+        hold,
+    )
     row = scene.one("select card.expire_holds()")
     return row[0] if row else 0
 

@@ -92,7 +92,7 @@ def customer_left(scene: Scene) -> int:
     )
     if customer is None:
         return 0
-    # The accounts first, in the order that everybody locks them: what is approved meanwhile is seen.
+    # The accounts first, as everybody locks them: what was approved meanwhile is seen.
     busy = scene.connection.execute(
         "select posted_minor, held_minor from card.card_accounts where customer_id = %s"
         " order by account_id for no key update",

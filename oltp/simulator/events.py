@@ -1,4 +1,4 @@
-"""What is known of a card's use beside the ledger: messages, clearings, disputes, the truth. Pure."""
+"""What is known of a card beside the ledger: messages, clearings, disputes, the truth. Pure."""
 
 from __future__ import annotations
 
@@ -97,15 +97,13 @@ class Events:
         at = clock.text(moment)
         currency = None if amount is None else self._currency
         self._events.append(
-            ("%032x" % self._bits(128), at, self._id, card, authorization, hold, kind,
+            (f"{self._bits(128):032x}", at, self._id, card, authorization, hold, kind,
              amount, currency, code, at)
         )  # fmt: skip
 
     def add(self, moment: int, kind: str, approval: Approval, amount: int) -> None:
         """A message about an approval."""
-        self.write(
-            moment, kind, approval.card_id, amount, approval.authorization, approval.hold.id
-        )
+        self.write(moment, kind, approval.card_id, amount, approval.authorization, approval.hold.id)
 
     def clear(
         self,
@@ -117,7 +115,7 @@ class Events:
         is_final: bool,
     ) -> None:
         """Something was presented and posted (or, a refund, given back)."""
-        at, id_ = clock.text(moment), "%032x" % self._bits(128)
+        at, id_ = clock.text(moment), f"{self._bits(128):032x}"
         swipe, number = approval.swipe, approval.clearings + 1
         approval.clearings = number
         is_forced = kind == "FORCE_POST"

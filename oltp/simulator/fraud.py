@@ -76,7 +76,9 @@ def _testing(
     found = []
     for _ in range(chance.randint(5, 9)):
         amount = max(1, int(thousand_minor * chance.uniform(0.0003, 0.0019)))
-        found.append(_swipe(chance, moment, small, amount, CARD_TESTING, merchant=merchant, country="US"))
+        found.append(
+            _swipe(chance, moment, small, amount, CARD_TESTING, merchant=merchant, country="US")
+        )
         moment += chance.randint(15, 90)
     for _ in range(chance.randint(1, 3)):
         moment += chance.randint(120, 1_500)

@@ -116,7 +116,7 @@ class _Customer:
             # Some are looked at too late.
             late = life.between(5, 120) if life.happens(0.08) else 0
             if moment + late < end:
-                self.onboarding.screen(moment + late)
+                self.onboarding.screener.screen(moment + late)
             moment += 365 * clock.DAY_S
         person.sign_in(end)
 
@@ -171,4 +171,3 @@ class _Customer:
             created_at=at,
             updated_at=changed,
         )
-

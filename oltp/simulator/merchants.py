@@ -81,9 +81,7 @@ def any_kind(chance: random.Random) -> Kind:
     return chance.choices(KINDS, cum_weights=_WEIGHTS)[0]
 
 
-def merchant_id(
-    kind: Kind, chance: random.Random, country: str, number: int | None = None
-) -> str:
+def merchant_id(kind: Kind, chance: random.Random, country: str, number: int | None = None) -> str:
     """One of the merchants of a kind in a country; the first ones are the largest."""
     if number is None:
         number = 1 + int(MERCHANTS_OF_A_KIND * chance.random() ** 2)

@@ -96,9 +96,7 @@ def _terms(
     return _priced(provider, rate, fee, (amount, months, start))
 
 
-def _priced(
-    provider: Provider, rate: Decimal, fee: int, asked: tuple[int, int, date]
-) -> Terms:
+def _priced(provider: Provider, rate: Decimal, fee: int, asked: tuple[int, int, date]) -> Terms:
     amount, months, start = asked
     instalments = schedule.annuity(amount, rate, months, start)
     payment, last = instalments[0].due_minor, instalments[-1].due_minor

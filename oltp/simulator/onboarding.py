@@ -1,11 +1,10 @@
-"""How a customer comes in: case, checklist, owners, screening, risk, decision, and checks renewed. Pure."""
+"""How a customer comes in: case, checklist, owners, screening, risk, decision, checks. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from hashlib import sha256
 
 from oltp.privacy import sealed_person
 from oltp.simulator import clock, people
@@ -14,12 +13,11 @@ from oltp.simulator.lending import assessment
 from oltp.simulator.people import Person
 from oltp.simulator.reference import PARTNERS, partner_id
 from oltp.simulator.rows import Row
+from oltp.simulator.screening import STAFF, Screener
 
 CASE_TYPES = {"CORPORATE": 70, "PARTNERSHIP": 18, "TRUST": 12}
 OUTCOMES = {"APPROVED": 92, "REJECTED": 6, "ABANDONED": 2}
-STAFF = ("m.aalto", "j.osei", "r.lindqvist", "c.duarte")
 KYC_VALID_DAYS = 1_095
-LIST = "sanctions (made up)"
 NEVER_RENEWED = 0.07
 
 
@@ -31,7 +29,7 @@ class Onboarding:
         self.person = person
         self.opened = opened
         self._tell = tell
-        self._watched = life.happens(0.05)
+        self.screener = Screener(person)
         self.case_type = life.pick(CASE_TYPES) if person.is_business else "INDIVIDUAL"
         self.outcome: str = life.pick(OUTCOMES)
         self.submitted = opened + life.between(0.01, 4)
@@ -65,9 +63,9 @@ class Onboarding:
             return
         at = clock.text(self.submitted)
         self.case.update(status="PENDING_REVIEW", submitted_at=at, updated_at=at)
-        self.screen(self.submitted + 600, self.case["case_id"])
+        self.screener.screen(self.submitted + 600, self.case["case_id"])
         for owner in self.owners[:2]:
-            self.screen(self.submitted + 660, self.case["case_id"], owner)
+            self.screener.screen(self.submitted + 660, self.case["case_id"], owner)
         score = self._risk()
         if self.decided < now:
             self._decide(score)
@@ -236,9 +234,9 @@ class Onboarding:
         """The weighted score of five factors; what was found in the lists weighs most."""
         chance = self.person.life.chance
         scores = {
-            "PEP": chance.triangular(2, 60, 8) + 35 * self._watched,
+            "PEP": chance.triangular(2, 60, 8) + 35 * self.screener.is_watched,
             "SANCTIONS": chance.triangular(1, 30, 3) + 55 * (self.outcome == "REJECTED"),
-            "ADVERSE_MEDIA": chance.triangular(1, 80, 10) + 15 * self._watched,
+            "ADVERSE_MEDIA": chance.triangular(1, 80, 10) + 15 * self.screener.is_watched,
             "GEOGRAPHY": chance.triangular(5, 85, 20),
             "INDUSTRY": chance.triangular(5, 90, 35 if self.person.is_business else 15),
         }
@@ -297,8 +295,10 @@ class Onboarding:
                 break
             start = end + life.between(-30, 4)
         if life.happens(0.4):
-            self._identity_check("VERIFIED", moment, moment + KYC_VALID_DAYS * clock.DAY_S, "ADDRESS")
-        if self._level in ("MEDIUM_HIGH", "HIGH") or self._watched:
+            self._identity_check(
+                "VERIFIED", moment, moment + KYC_VALID_DAYS * clock.DAY_S, "ADDRESS"
+            )
+        if self._level in ("MEDIUM_HIGH", "HIGH") or self.screener.is_watched:
             end = moment + 365 * clock.DAY_S
             self._identity_check("VERIFIED", moment, end, "ENHANCED")
 
@@ -322,81 +322,4 @@ class Onboarding:
             details={"score": float(score), "documents": ["passport", "utility bill"]},
             created_at=at,
             updated_at=at,
-        )
-
-    def screen(self, moment: int, case_id: str | None = None, owner: str | None = None) -> None:
-        """One search of each kind of list; a similar name is a match that somebody reviews."""
-        life, chance = self.person.life, self.person.life.chance
-        for kind in ("SANCTIONS", "PEP", "ADVERSE_MEDIA"):
-            id_, at = life.any_id(), clock.text(moment)
-            is_match = chance.random() < (0.35 if self._watched else 0.02)
-            confirmed = is_match and kind != "SANCTIONS" and chance.random() < 0.2
-            next_day = clock.day_of(moment) + timedelta(days=180 if self._watched else 365)
-            version = clock.day_of(moment).replace(day=1).isoformat()
-            life.rows.add(
-                "kyc.aml_checks",
-                aml_check_id=id_,
-                customer_id=self.person.id,
-                case_id=case_id,
-                beneficial_owner_id=owner,
-                check_type=kind,
-                status="CONFIRMED_MATCH" if confirmed else "CLEAR",
-                provider="screening",
-                risk_level="HIGH" if confirmed else "MEDIUM" if is_match else "LOW",
-                list_name=LIST,
-                list_version=version,
-                list_sha256=sha256(f"{LIST} {version}".encode()).hexdigest(),
-                algorithm_version="jw-1",
-                checked_at=at,
-                next_check_date=next_day,
-                created_at=at,
-                updated_at=at,
-            )
-            if is_match:
-                self._match(id_, kind, moment, confirmed)
-
-    def _match(self, check: str, kind: str, moment: int, confirmed: bool) -> None:
-        life = self.person.life
-        reviewed = life.office_hour(moment + life.between(0.1, 12))
-        is_open = reviewed >= life.now
-        status = "OPEN" if is_open else "TRUE_POSITIVE" if confirmed else "FALSE_POSITIVE"
-        by = life.chance.choice(STAFF)
-        life.rows.add(
-            "kyc.aml_matches",
-            aml_match_id=life.any_id(),
-            aml_check_id=check,
-            entry_ref=f"X-{life.chance.randint(1, 9_999)}",
-            matched_name=f"{life.chance.choice(people.GIVEN)} {self.person.family}".upper(),
-            score=Decimal(life.chance.randint(8_500, 9_900)) / 100,
-            status=status,
-            reviewed_by=None if is_open else by,
-            reviewed_at=None if is_open else clock.text(reviewed),
-            reason=None if is_open else "same person" if confirmed else "other birth date",
-            created_at=clock.text(moment),
-            updated_at=clock.text(moment if is_open else reviewed),
-        )
-        alert = life.any_id()
-        name = {"SANCTIONS": "SANCTIONS_MATCH", "PEP": "PEP_MATCH"}.get(kind, kind)
-        life.rows.add(
-            "kyc.alerts",
-            alert_id=alert,
-            customer_id=self.person.id,
-            alert_type=name,
-            severity="HIGH" if kind == "SANCTIONS" else "MEDIUM",
-            status="OPEN" if is_open else "CLOSED",
-            rule_version="screening-1",
-            disposition=None if is_open else status,
-            raised_at=clock.text(moment),
-            assigned_to=by,
-            closed_at=None if is_open else clock.text(reviewed),
-            created_at=clock.text(moment),
-            updated_at=clock.text(moment if is_open else reviewed),
-        )
-        life.rows.add(
-            "kyc.alert_evidence",
-            alert_evidence_id=life.any_id(),
-            alert_id=alert,
-            source_table="kyc.aml_checks",
-            source_id=check,
-            created_at=clock.text(moment),
         )

@@ -1,4 +1,4 @@
-"""Who a customer is: a person or a company, sealed, with addresses, documents and sessions. Pure."""
+"""Who a customer is: a person or a company, sealed, with addresses, papers and sessions. Pure."""
 
 from __future__ import annotations
 
@@ -100,9 +100,7 @@ class Person:
 
     def _key(self, joined: int) -> None:
         at = clock.text(joined)
-        self.life.rows.add(
-            "customer.subject_keys", **_hex(self.subject.key_row()), created_at=at
-        )
+        self.life.rows.add("customer.subject_keys", **_hex(self.subject.key_row()), created_at=at)
 
     def _address(self, moment: int) -> Row:
         life, chance, at = self.life, self.life.chance, clock.text(moment)

@@ -138,7 +138,7 @@ class Course:
         return max(0, (day - oldest.instalment.due_date).days) if oldest else 0
 
     def settle_early(self, moment: int) -> Receipt:
-        """All that is owed: of instalments that are not due yet the principal, the next one whole."""
+        """All that is owed: the next instalment whole, of later ones the principal."""
         receipt = Receipt(moment, [])
         day, is_next = clock.day_of(moment), True
         for standing in self.standings:

@@ -1,4 +1,4 @@
-"""Fills the operational tables with a made-up lender and its history; what is there stays as it is."""
+"""Fills the operational tables with a made-up lender and its history; what is there stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A credit from its disbursement on: schedule, receipts, ledger, cures, restructuring, losses. Pure."""
+"""A credit from its disbursement on: receipts, ledger, cures, restructuring, losses. Pure."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ class Servicer:
         # When nothing was owed any more; None while something is.
         self.closed_at: int | None = None
 
-    def disburse(
-        self, offer: Row, terms: Terms, about: tuple[int, str | None, int]
-    ) -> None:
+    def disburse(self, offer: Row, terms: Terms, about: tuple[int, str | None, int]) -> None:
         """Pay out an accepted offer and live through its repayment."""
         part, account_id, accepted = about
         moment = self._life.office_hour(accepted + self._life.between(0.5, 2.5))

@@ -124,7 +124,5 @@ def _subscription(chance: random.Random, holder: Holder, first: date, last: date
         number += 1
         if chance.random() < share:
             moment = clock.at_midnight(day) + 3 * clock.HOUR_S + chance.randint(0, 3_000)
-            found.append(
-                Swipe(moment, holder.card, kind, amount, merchant, "US", "ECOMMERCE")
-            )
+            found.append(Swipe(moment, holder.card, kind, amount, merchant, "US", "ECOMMERCE"))
     return found

@@ -66,7 +66,7 @@ class Life:
 
     def any_id(self) -> str:
         """A new id, for what nobody refers to by number."""
-        return "%032x" % self.chance.getrandbits(128)
+        return f"{self.chance.getrandbits(128):032x}"
 
     def pick(self, weights: dict[T, Any]) -> T:
         """One of the keys, as likely as its weight."""
