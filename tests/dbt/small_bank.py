@@ -36,17 +36,20 @@ def accounts_with_a_ledger(connection: psycopg.Connection) -> None:
     for number, account, ref in ((1, 11, None), (2, 11, None), (3, 12, "berka:card:1005")):
         insert(connection, "cards", card_id=key(number), account_id=key(account), external_ref=ref)
     entries = [
-        (11, "PURCHASE", "POSTED", "DEBIT", 25_00, "USD"),
-        (11, "PAYMENT", "POSTED", "CREDIT", 5_00, "USD"),
-        (11, "HOLD", "HELD", "DEBIT", 10_00, "USD"),
-        (11, "HOLD", "HELD", "DEBIT", 20_00, "USD"),
-        (12, "DEPOSIT", "POSTED", "CREDIT", 5_00, "CZK"),
+        (11, "PURCHASE", "POSTED", "DEBIT", 25_00, "USD", None),
+        (11, "PAYMENT", "POSTED", "CREDIT", 5_00, "USD", None),
+        (11, "HOLD", "HELD", "DEBIT", 10_00, "USD", 1),
+        (11, "HOLD", "HELD", "DEBIT", 20_00, "USD", 2),
+        (12, "DEPOSIT", "POSTED", "CREDIT", 5_00, "CZK", None),
     ]
-    for number, (account, kind, layer, direction, amount, currency) in enumerate(entries):
-        insert(connection, "ledger_entries", entry_id=key(number), entry_type=kind)
-        insert(connection, "ledger_postings", posting_id=key(number), entry_id=key(number),
-               ledger_account_id=key(account), layer=layer, direction=direction,
-               amount_minor=amount, currency=currency)  # fmt: skip
+    house, other = 99, {"DEBIT": "CREDIT", "CREDIT": "DEBIT"}
+    for number, (account, kind, layer, direction, amount, currency, hold) in enumerate(entries):
+        insert(connection, "ledger_entries", entry_id=key(number), entry_type=kind,
+               hold_id=key(hold) if hold else None)  # fmt: skip
+        for side, (moved, way) in enumerate(((account, direction), (house, other[direction]))):
+            insert(connection, "ledger_postings", posting_id=key(2 * number + side),
+                   entry_id=key(number), ledger_account_id=key(moved), layer=layer, direction=way,
+                   amount_minor=amount, currency=currency)  # fmt: skip
 
 
 def authorizations(connection: psycopg.Connection) -> None:

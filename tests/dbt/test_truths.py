@@ -18,6 +18,9 @@ BROKEN_BY = {
         "delete from gold_credit.mart_declines_daily where reason_code = 'UNKNOWN_CARD'",
     "assert_every_credit_is_in_one_bucket":
         "delete from gold_credit.mart_delinquency_buckets where bucket = '60-89'",
+    "assert_ledger_entries_add_up":
+        "update silver.ledger_postings set amount_minor = amount_minor + 1 "
+        "where direction = 'CREDIT'",
     "assert_no_fact_is_multiplied_or_lost":
         "insert into gold_credit.fct_payments select * from gold_credit.fct_payments limit 1",
     "assert_principal_is_conserved":

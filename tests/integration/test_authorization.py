@@ -22,8 +22,8 @@ pytestmark = pytest.mark.stack
 PATH = "/v1/authorizations"
 HELD = """
 select a.held_minor, count(h.*), coalesce(sum(h.amount_minor), 0),
-    (select coalesce(sum(e.amount_minor), 0) from ledger.ledger_entries e
-     where e.account_id = a.account_id and e.bucket = 'HELD')
+    (select coalesce(sum(p.amount_minor), 0) from ledger.postings p
+     where p.ledger_account_id = a.account_id and p.layer = 'HELD')
 from card.card_accounts a left join card.holds h on h.account_id = a.account_id
 where a.account_id = %s group by a.account_id
 """

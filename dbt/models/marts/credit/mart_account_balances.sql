@@ -1,5 +1,7 @@
 with accounts as (select * from {{ ref('stg_silver__card_accounts') }}),
 
+entries as (select * from {{ ref('stg_silver__ledger_entries') }}),
+
 postings as (select * from {{ ref('stg_silver__ledger_postings') }}),
 
 holds as (select * from {{ ref('stg_silver__holds') }}),
@@ -9,12 +11,16 @@ cut as (select * from {{ ref('int_cuts_selected') }}),
 -- A card account's account in the ledger has the same id.
 signed_postings as (
     select
-        ledger_account_id as account_id,
-        entry_id,
-        currency,
-        layer,
-        case direction when 'DEBIT' then amount_minor else -amount_minor end as moved_minor
+        postings.ledger_account_id as account_id,
+        postings.entry_id,
+        postings.currency,
+        postings.layer,
+        entries.hold_id,
+        case postings.direction
+            when 'DEBIT' then postings.amount_minor else -postings.amount_minor
+        end as moved_minor
     from postings
+    left join entries on postings.entry_id = entries.entry_id
 ),
 
 ledger as (
@@ -28,14 +34,22 @@ ledger as (
     group by account_id, currency
 ),
 
+-- What is left under the holds that are open: one that ended must have left nothing.
 open_holds as (
     select
-        account_id,
-        currency,
-        sum(amount_minor) as held_minor
+        holds.account_id,
+        holds.currency,
+        sum(signed_postings.moved_minor) as held_minor
     from holds
-    where hold_status = 'PENDING'
-    group by account_id, currency
+    inner join signed_postings
+        on
+            holds.hold_id = signed_postings.hold_id
+            and holds.account_id = signed_postings.account_id
+            and holds.currency = signed_postings.currency
+    where
+        holds.hold_status in ('PENDING', 'PARTIALLY_CAPTURED')
+        and signed_postings.layer = 'HELD'
+    group by holds.account_id, holds.currency
 )
 
 -- Joined on the currency too: a posting in another one is not counted, and the difference shows it.
