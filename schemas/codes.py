@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from types import ModuleType
 
-from schemas import codes_card, codes_compliance, codes_credit
+from schemas import codes_card, codes_compliance, codes_credit, codes_operations
 
 
 class CustomerStatus(StrEnum):
@@ -337,7 +337,6 @@ BY_NAME: dict[str, type[StrEnum]] = {
     "entry_type": EntryType,
     "ledger_kind": LedgerKind,
     "layer": Layer,
-    "bucket": Layer,
     "break_state": BreakState,
     "direction": Direction,
     "reason": Reason,
@@ -349,6 +348,7 @@ BY_NAME: dict[str, type[StrEnum]] = {
     **_lists(codes_card),
     **_lists(codes_compliance),
     **_lists(codes_credit),
+    **_lists(codes_operations),
 }
 
 # Digits after the point of a currency's major unit; a currency that is not here is refused.

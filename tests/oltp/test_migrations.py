@@ -12,7 +12,7 @@ from tests.oltp.conftest import MIGRATIONS, migrate
 
 POSTGRES_TYPE = {
     "uuid": "uuid",
-    "string": ("text", "character"),
+    "string": ("text", "character", "inet"),
     "code": "text",
     "long": "bigint",
     "integer": "integer",
@@ -117,6 +117,110 @@ def test_a_table_with_json_sends_whole_rows_or_is_never_updated(database):
                 "select has_any_column_privilege('app_rw', %s, 'update')", entity.source
             )[0]
             assert identity == "f" or not may_update, entity.entity
+
+
+SCHEMAS = [
+    "customer", "provider", "credit", "card", "kyc", "risk", "ledger", "audit", "ops", "restricted",
+]  # fmt: skip
+# What a column of a table may be; a partition has its table's columns.
+COLUMNS = """
+    select n.nspname || '.' || c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+        format_type(coalesce(nullif(t.typbasetype, 0), t.oid), nullif(a.atttypmod, -1)), t.typelem
+    from pg_attribute a join pg_class c on c.oid = a.attrelid
+    join pg_namespace n on n.oid = c.relnamespace join pg_type t on t.oid = a.atttypid
+    where c.relkind in ('r', 'p') and not c.relispartition and a.attnum > 0
+        and not a.attisdropped and n.nspname = any (%s)
+"""
+
+
+@pytest.fixture(scope="module")
+def columns(database) -> list[tuple[str, str, str]]:
+    """Table, column and type of every column of every table of ours."""
+    with psycopg.connect(database.admin) as connection:
+        found = connection.execute(COLUMNS, (SCHEMAS,)).fetchall()
+    assert len(found) > 500
+    return [(table, column, base) for table, column, _, base, _ in found]
+
+
+def test_no_number_is_without_bounds_and_none_is_a_float(columns):
+    """An unconstrained numeric arrives as a structure of unknown scale; a float bends money."""
+    wrong = ("numeric", "real", "double precision", "money")
+    assert [c for c in columns if c[2] in wrong] == []
+
+
+def test_no_timestamp_is_without_a_time_zone(columns):
+    assert [c for c in columns if "without time zone" in c[2]] == []
+
+
+def test_no_captured_table_has_an_array(columns):
+    captured = {entity.source for entity in CONTRACTS}
+    assert [c for c in columns if c[0] in captured and c[2].endswith("[]")] == []
+
+
+def test_every_numeric_column_refuses_nan(database, columns):
+    """NaN is greater than every number: an upper bound keeps it out, a lower one alone does not."""
+    with psycopg.connect(database.admin) as connection:
+        checks = connection.execute(
+            "select conrelid::regclass::text, pg_get_constraintdef(oid) from pg_constraint"
+            " where contype = 'c'"
+        ).fetchall()
+    numeric = [c for c in columns if c[2].startswith("numeric")]
+    assert numeric
+    for table, column, _ in numeric:
+        refuses = re.compile(rf"\b{column} (<> 'NaN'::|<= \()")
+        assert [text for of, text in checks if of == table and refuses.search(text)], (
+            f"{table}.{column}"
+        )
+
+
+def test_every_amount_has_a_currency_beside_it(columns):
+    by_table: dict[str, set[str]] = {}
+    for table, column, _ in columns:
+        by_table.setdefault(table, set()).add(column)
+    # Amounts of these are in the currency of the row that they are about.
+    parts = {
+        "credit.receipt_allocations",
+        "card.cards",
+        "card.card_spend",
+        "ledger.credit_limits",
+        "ledger.reconciliation_runs",
+    }
+    without = {
+        table
+        for table, names in by_table.items()
+        if any(name.endswith("_minor") for name in names) and "currency" not in names
+    }
+    assert without <= parts
+
+
+def test_no_foreign_key_cascades(database):
+    with psycopg.connect(database.admin) as connection:
+        cascading = connection.execute(
+            "select conrelid::regclass::text, conname from pg_constraint"
+            " where contype = 'f' and (confdeltype <> 'a' or confupdtype <> 'a')"
+        ).fetchall()
+    assert cascading == []
+
+
+def test_every_list_of_codes_in_the_database_is_one_of_the_shared_lists(database):
+    """Captured tables name their list in their contract; here is every other table as well."""
+    shared = {frozenset(codes.values(name)) for name in codes.BY_NAME}
+    with psycopg.connect(database.admin) as connection:
+        checks = connection.execute(
+            "select c.conrelid::regclass::text, a.attname, pg_get_constraintdef(c.oid)"
+            " from pg_constraint c join pg_class t on t.oid = c.conrelid"
+            " join pg_attribute a on a.attrelid = t.oid and a.attnum = c.conkey[1]"
+            " where c.contype = 'c' and cardinality(c.conkey) = 1 and not t.relispartition"
+            " and t.relnamespace::regnamespace::text = any (%s)",
+            (SCHEMAS,),
+        ).fetchall()
+    lists = {
+        f"{table}.{column}": frozenset(re.findall(r"'([^']+)'", text))
+        for table, column, text in checks
+        if text.startswith(f"CHECK (({column} = ANY (ARRAY[")
+    }
+    assert len(lists) > 60
+    assert {column: sorted(found) for column, found in lists.items() if found not in shared} == {}
 
 
 def run_as(database, role: str, statement: str) -> None:
