@@ -26,7 +26,7 @@ ACCOUNT_TAKEOVER = "ACCOUNT_TAKEOVER"
 MERCHANT_COMPROMISE = "MERCHANT_COMPROMISE"
 BUST_OUT = "BUST_OUT"
 # Of a thousand cards a year.
-YEARLY_SHARE = {CARD_TESTING: 9, STOLEN_CARD: 8, ACCOUNT_TAKEOVER: 5}
+YEARLY_SHARE = {CARD_TESTING: 14, STOLEN_CARD: 18, ACCOUNT_TAKEOVER: 9}
 # Of those who bought at a merchant while it leaked card numbers, how many are robbed later.
 LEAKED_SHARE = 0.35
 LEAK_DAYS = 21

@@ -12,6 +12,8 @@ from oltp.simulator.world import Life, World, made_id
 
 CARD_SHARE = 0.9
 LEAVES_A_YEAR = 0.06
+# What happens in the last days, so that something is open whenever history ends.
+STILL_COMING_IN, STILL_UNDECIDED = 0.02, 0.03
 SHORTEST_STAY_DAYS = 200
 APPLIES_A_YEAR = 0.55
 CHANNELS = {"EMAIL": 62, "SMS": 14, "PUSH": 16, "IN_APP": 8}
@@ -29,6 +31,8 @@ class _Customer:
         # More of them at the beginning: a lender starts with those it has been waiting for.
         span_s = life.now - clock.at_midnight(life.world.start)
         joined = clock.at_midnight(life.world.start) + int(span_s * life.chance.random() ** 1.6)
+        if life.happens(STILL_COMING_IN):
+            joined = life.now - life.between(0.2, 9)
         self.joined = min(joined, life.now - 2 * clock.HOUR_S)
         self.person = Person(life, self.joined)
         self.onboarding = Onboarding(self.person, self.joined + 600, self.tell)
@@ -97,6 +101,8 @@ class _Customer:
             lender.apply(moment, part, account_id)
             part += 1
             moment += life.between(60, 2 * 365 / APPLIES_A_YEAR)
+        if leaves is None and life.happens(STILL_UNDECIDED):
+            lender.apply(max(start, life.now - life.between(0.05, 2)), part, account_id)
         return lender
 
     def _changes(self, start: int, leaves: int | None) -> None:
