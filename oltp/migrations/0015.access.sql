@@ -4,8 +4,11 @@
 -- depends: 0014.capture
 
 create temporary table houses on commit drop as
-select oid, nspname from pg_namespace
-where nspname = any (array['customer', 'provider', 'credit', 'card', 'kyc', 'risk', 'ledger', 'audit',
+select
+    oid,
+    nspname
+from pg_namespace
+where nspname = any(array['customer', 'provider', 'credit', 'card', 'kyc', 'risk', 'ledger', 'audit',
     'ops', 'restricted', 'archive']);
 
 -- Objects belong to millrace_owner, save those that a keeper has been given already. Functions that

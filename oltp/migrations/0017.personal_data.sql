@@ -4,12 +4,31 @@
 -- security_invoker: the caller's own grants and row policies count, not the view owner's. So a view
 -- shows nobody more than its tables do, and nobody is named in it.
 create view customer.customers_masked with (security_invoker = true, security_barrier = true) as
-select customer_id, tenant_id, external_ref, email_masked as email, phone_masked as phone, birth_year,
-    country, status, closed_at, created_at, updated_at
+select
+    customer_id,
+    tenant_id,
+    external_ref,
+    email_masked as email,
+    phone_masked as phone,
+    birth_year,
+    country,
+    status,
+    closed_at,
+    created_at,
+    updated_at
 from customer.customers;
 
 create view customer.addresses_masked with (security_invoker = true, security_barrier = true) as
-select address_id, customer_id, kind, city, region, country, is_primary, created_at, updated_at
+select
+    address_id,
+    customer_id,
+    kind,
+    city,
+    region,
+    country,
+    is_primary,
+    created_at,
+    updated_at
 from customer.addresses;
 
 -- A request to open sealed values. It is committed, with its audit rows, before the key is handed
