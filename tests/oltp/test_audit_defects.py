@@ -16,15 +16,17 @@ from tests.oltp.auditing import CHANGE, Audited, copy_of
 SEALED = "enc:1:" + "A" * 30
 
 
-@pytest.fixture
-def audited(database, tmp_path) -> Audited:
-    return copy_of(database.admin, tmp_path)
+@pytest.fixture(scope="module")
+def audited(database, tmp_path_factory) -> Audited:
+    return copy_of(database.admin, tmp_path_factory.mktemp("audit"))
 
 
 @pytest.fixture
 def connection(audited):
-    with canonical.connect(audited.admin, autocommit=True) as opened:
+    """What a test does is undone after it."""
+    with canonical.connect(audited.admin) as opened:
         yield opened
+        opened.rollback()
 
 
 def customer(connection) -> str:
