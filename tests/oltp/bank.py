@@ -84,7 +84,8 @@ class Bank:
             answer = connection.execute(
                 "select * from card.decide_and_hold(%s)", (json.dumps([request]),)
             ).fetchone()
-        assert answer and answer["decision"] == "APPROVED", answer
+        assert answer
+        assert answer["decision"] == "APPROVED", answer
         return UUID(request["hold_id"])
 
     def balances(self, account: UUID) -> tuple[int, int]:

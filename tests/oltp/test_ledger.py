@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -56,13 +57,13 @@ def test_layers_and_currencies_add_up_each_for_itself(bank):
 
 def test_a_posting_in_another_currency_than_its_account_is_refused(bank):
     account, one = bank.account(currency="EUR"), entry()
-    with pytest.raises(errors.CheckViolation, match=f"USD on account {account}, which is in EUR"):
+    with pytest.raises(errors.CheckViolation, match=rf"USD on account {account}, which is in EUR"):
         post(bank, [one], [*posting.move(one["entry_id"], account, CASH, 500, "USD")])
 
 
 def test_a_posting_on_an_account_that_is_not_there_is_refused(bank):
     one = entry()
-    with pytest.raises(errors.CheckViolation, match="is not in ledger.accounts"):
+    with pytest.raises(errors.CheckViolation, match=r"is not in ledger\.accounts"):
         post(bank, [one], [*posting.move(one["entry_id"], uuid4(), CASH, 500, "USD")])
 
 
@@ -84,7 +85,9 @@ def test_postings_of_one_entry_in_two_statements_are_refused(bank):
 
 
 @pytest.mark.parametrize("table", ["entries", "postings", "accounts", "credit_limits"])
-@pytest.mark.parametrize("change", ["update {} set created_at = now()", "delete from {}", "truncate {} cascade"])  # fmt: skip
+@pytest.mark.parametrize(
+    "change", ["update {} set created_at = now()", "delete from {}", "truncate {} cascade"]
+)
 def test_the_journal_is_never_changed_even_by_its_owner(bank, table, change):
     if table == "credit_limits":
         change = change.replace("created_at", "changed_at")
@@ -241,9 +244,27 @@ def test_the_house_has_an_account_for_each_kind_and_currency(bank):
     kinds = set(codes.LedgerKind) - {"CARD_RECEIVABLE", "LOAN_PRINCIPAL"}
     expected = {(posting.house(k, c), k, c) for k in kinds for c in codes.EXPONENT}
     with psycopg.connect(bank.database.admin) as connection:
-        found = connection.execute("select ledger_account_id, kind, currency from ledger.house_balances").fetchall()  # fmt: skip
+        found = connection.execute(
+            "select ledger_account_id, kind, currency from ledger.house_balances"
+        ).fetchall()
         totals = connection.execute(
             "select currency, layer, sum(balance_minor) from ledger.trial_balance group by 1, 2"
         ).fetchall()
     assert {(UUID(str(id)), kind, currency) for id, kind, currency in found} == expected
-    assert totals and all(total == 0 for _, _, total in totals)
+    assert totals
+    assert all(total == 0 for _, _, total in totals)
+
+
+def test_history_is_posted_fast(bank):
+    """A floor far below what an idle machine does: the tests share theirs."""
+    accounts = [bank.account() for _ in range(50)]
+    entries = [entry(over_limit_allowed=True) for _ in range(20_000)]
+    postings = [
+        leg
+        for number, one in enumerate(entries)
+        for leg in posting.move(one["entry_id"], accounts[number % 50], CASH, 100, "USD")
+    ]
+    started = time.perf_counter()
+    assert post(bank, entries, postings) == 20_000
+    rate = 60_000 / (time.perf_counter() - started)
+    assert rate > 3_000, f"{rate:,.0f} rows a second"
