@@ -318,25 +318,38 @@ create table credit.adverse_action_reasons (
 -- One row per customer and currency. Credits and unpaid instalments are summed apart before they
 -- meet: a join of both would count a credit once for each of its instalments.
 create view credit.customer_credit_summary with (security_invoker = true) as
+with
+unpaid as (
+    select
+        i.credit_id,
+        min(i.due_date) as next_due_date,
+        sum(i.due_amount_minor - i.paid_amount_minor) as unpaid_minor
+    from credit.payments as i
+    where i.status in ('SCHEDULED', 'PARTIAL')
+    group by i.credit_id
+),
+
+credits as (
+    select
+        a.customer_id,
+        a.currency,
+        a.outstanding_principal_minor,
+        a.disbursed_on,
+        a.status in ('CURRENT', 'DELINQUENT') as is_open,
+        u.next_due_date,
+        u.unpaid_minor
+    from credit.active_credits as a
+    left join unpaid as u on a.credit_id = u.credit_id
+)
+
 select
     c.customer_id,
     c.currency,
     count(*) filter (where c.is_open) as open_credits,
     coalesce(sum(c.outstanding_principal_minor) filter (where c.is_open), 0)::bigint
         as outstanding_principal_minor,
-    min(p.next_due_date) filter (where c.is_open) as next_due_date,
-    coalesce(sum(p.unpaid_minor) filter (where c.is_open), 0)::bigint as unpaid_instalments_minor,
+    min(c.next_due_date) filter (where c.is_open) as next_due_date,
+    coalesce(sum(c.unpaid_minor) filter (where c.is_open), 0)::bigint as unpaid_instalments_minor,
     max(c.disbursed_on) as last_disbursed_on
-from (
-    select a.credit_id, a.customer_id, a.currency, a.outstanding_principal_minor, a.disbursed_on,
-        a.status in ('CURRENT', 'DELINQUENT') as is_open
-    from credit.active_credits a
-) c
-left join (
-    select i.credit_id, min(i.due_date) as next_due_date,
-        sum(i.due_amount_minor - i.paid_amount_minor) as unpaid_minor
-    from credit.payments i
-    where i.status in ('SCHEDULED', 'PARTIAL')
-    group by i.credit_id
-) p on p.credit_id = c.credit_id
+from credits as c
 group by c.customer_id, c.currency;

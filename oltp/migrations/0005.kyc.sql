@@ -217,6 +217,6 @@ select
             filter (where i.is_required and i.status <> 'PENDING')
         / nullif(count(i.checklist_item_id) filter (where i.is_required), 0), 0), 2)::numeric(5, 2)
         as required_completion_percent
-from kyc.checklists l
-left join kyc.checklist_items i on i.checklist_id = l.checklist_id
+from kyc.checklists as l
+left join kyc.checklist_items as i on l.checklist_id = i.checklist_id
 group by l.checklist_id, l.case_id, l.status;

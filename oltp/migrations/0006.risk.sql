@@ -57,25 +57,40 @@ create index on risk.bureau_scores (customer_id, scored_at);
 
 -- The score that the factors give, beside the one that is written. `differs` is a finding.
 create view risk.assessment_scores with (security_invoker = true) as
+with means as (
+    select
+        r.risk_assessment_id,
+        count(*) as factors,
+        round(sum(r.score * r.weight) / sum(r.weight), 2)::numeric(5, 2) as weighted_score
+    from risk.risk_factors as r
+    group by r.risk_assessment_id
+)
+
 select
     a.risk_assessment_id,
     a.status,
     a.risk_level,
     a.risk_score,
-    f.factors,
-    f.weighted_score,
-    a.status = 'COMPLETED' and a.risk_score is distinct from f.weighted_score as differs
-from risk.risk_assessments a
-left join (
-    select r.risk_assessment_id, count(*) as factors,
-        round(sum(r.score * r.weight) / sum(r.weight), 2)::numeric(5, 2) as weighted_score
-    from risk.risk_factors r
-    group by r.risk_assessment_id
-) f on f.risk_assessment_id = a.risk_assessment_id;
+    m.factors,
+    m.weighted_score,
+    a.status = 'COMPLETED' and (a.risk_score = m.weighted_score) is not true as differs
+from risk.risk_assessments as a
+left join means as m on a.risk_assessment_id = m.risk_assessment_id;
 
 -- One row per case with what a case worker sees at once. A view: it can be neither stale nor fed
 -- twice. Personal values are the masked ones, or sealed.
 create view kyc.onboarding_case_projection with (security_invoker = true) as
+with documents as (
+    select
+        x.customer_id,
+        count(*) as documents,
+        count(*) filter (where x.status = 'VERIFIED') as verified,
+        count(*) filter (where x.status = 'PENDING') as pending,
+        count(*) filter (where x.status = 'REJECTED') as rejected
+    from customer.documents as x
+    group by x.customer_id
+)
+
 select
     c.case_id,
     c.case_number,
@@ -109,9 +124,9 @@ select
     r.risk_level,
     r.risk_score,
     r.status as risk_status,
-    (select count(*) from risk.risk_factors f where f.risk_assessment_id = r.risk_assessment_id)
+    (select count(*) from risk.risk_factors as f where f.risk_assessment_id = r.risk_assessment_id)
         as risk_factor_count,
-    (select count(*) from kyc.beneficial_owners o where o.case_id = c.case_id)
+    (select count(*) from kyc.beneficial_owners as o where o.case_id = c.case_id)
         as beneficial_owner_count,
     coalesce(t.documents, 0) as document_count,
     coalesce(t.verified, 0) as verified_document_count,
@@ -126,25 +141,19 @@ select
     c.assigned_to_name,
     c.assigned_at,
     c.requires_manual_review,
-    exists (
-        select from kyc.aml_checks k
+    (
+        select count(*) > 0
+        from kyc.aml_checks as k
         where k.case_id = c.case_id
             and k.status in ('POTENTIAL_MATCH', 'CONFIRMED_MATCH', 'FAILED')
     ) as has_compliance_issues,
     c.compliance_notes
-from kyc.onboarding_cases c
-left join kyc.partners p on p.partner_id = c.partner_id
-left join kyc.applicants a on a.case_id = c.case_id and a.is_primary
-left join customer.addresses d
-    on d.customer_id = c.customer_id and d.is_primary
+from kyc.onboarding_cases as c
+left join kyc.partners as p on c.partner_id = p.partner_id
+left join kyc.applicants as a on c.case_id = a.case_id and a.is_primary
+left join customer.addresses as d
+    on c.customer_id = d.customer_id and d.is_primary
     and d.kind = case c.case_type when 'INDIVIDUAL' then 'RESIDENTIAL' else 'BUSINESS' end
-left join kyc.checklist_progress l on l.case_id = c.case_id
-left join risk.risk_assessments r on r.case_id = c.case_id
-left join (
-    select x.customer_id, count(*) as documents,
-        count(*) filter (where x.status = 'VERIFIED') as verified,
-        count(*) filter (where x.status = 'PENDING') as pending,
-        count(*) filter (where x.status = 'REJECTED') as rejected
-    from customer.documents x
-    group by x.customer_id
-) t on t.customer_id = c.customer_id;
+left join kyc.checklist_progress as l on c.case_id = l.case_id
+left join risk.risk_assessments as r on c.case_id = r.case_id
+left join documents as t on c.customer_id = t.customer_id;

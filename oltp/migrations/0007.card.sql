@@ -357,22 +357,28 @@ alter table credit.adverse_action_notices
 -- part it is unknown, and `is_priced` says so. `priced_at` is the oldest price used.
 create view card.position_health with (security_invoker = true) as
 with latest as (
-    select distinct on (p.asset) p.asset, p.price, p.observed_at
-    from card.prices p
+    select distinct on (p.asset)
+p.asset,
+p.price,
+p.observed_at
+    from card.prices as p
     where p.quote_currency = 'USD'
     order by p.asset asc, p.observed_at desc, p.created_at desc, p.price_id asc
 ),
+
 valued as (
-    select c.position_id,
+    select
+c.position_id,
         sum(c.amount * l.price) as collateral_value,
         sum(c.amount * l.price * c.liquidation_threshold) as counting_value,
         count(*) = count(l.price) as is_priced,
         min(l.observed_at) as priced_at
-    from card.position_collaterals c
-    left join latest l on l.asset = c.asset
+    from card.position_collaterals as c
+    left join latest as l on c.asset = l.asset
     where c.amount > 0
     group by c.position_id
 )
+
 select
     p.position_id,
     p.customer_id,
@@ -386,9 +392,9 @@ select
     end as health_factor,
     coalesce(v.is_priced, true) and (p.debt_amount = 0 or l.price is not null) as is_priced,
     least(v.priced_at, case when p.debt_amount > 0 then l.observed_at end) as priced_at
-from card.positions p
-left join valued v on v.position_id = p.position_id
-left join latest l on l.asset = p.debt_asset
+from card.positions as p
+left join valued as v on p.position_id = v.position_id
+left join latest as l on p.debt_asset = l.asset
 where p.status = 'OPEN';
 
 -- One row per customer: debt of all open positions, and the current health of the weakest.
@@ -400,5 +406,5 @@ select
     min(h.health_factor) as current_health_factor,
     bool_and(h.is_priced) as is_priced,
     min(h.priced_at) as priced_at
-from card.position_health h
+from card.position_health as h
 group by h.customer_id;
