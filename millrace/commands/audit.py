@@ -148,7 +148,7 @@ def _book(settings: Settings) -> Book:
 
 def _needed(value: SecretStr, variable: str) -> str:
     if not value.get_secret_value():
-        raise CheckpointError(f"{variable} is not set: run `millrace up` first")
+        _fail(f"{variable} is not set: run `millrace up` first")
     return value.get_secret_value()
 
 
