@@ -19,6 +19,8 @@ from oltp.importing.location import find
 REPORT = "report"
 SHOWN = 50
 INTERRUPTED = 130
+# Where there is no terminal, nothing needs to be folded.
+WIDE = 140
 
 
 def import_(
@@ -121,6 +123,8 @@ def show(report: importing.Report, dry_run: bool = False, all_: bool = False) ->
 
 def _report(wanted: list[str], all_: bool) -> None:
     console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(soft_wrap=True, width=WIDE)
     with psycopg.connect(settings.read().oltp_dsn, autocommit=True) as connection:
         if not wanted:
             console.print(_table(runs.last(connection)))
@@ -145,5 +149,5 @@ def _table(found: list[dict[str, Any]]) -> Table:
     for run in found:
         counts = [f"{run[f'rows_{name}']:,}" for name in ("read", "taken", "known", "rejected")]
         begun = f"{run['started_at']:%Y-%m-%d %H:%M:%S}"
-        table.add_row(str(run["import_run_id"])[:13], run["mapping"], run["status"], begun, *counts)
+        table.add_row(str(run["import_run_id"])[:8], run["mapping"], run["status"], begun, *counts)
     return table
