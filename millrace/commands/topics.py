@@ -21,7 +21,5 @@ def apply() -> None:
     created = declaring.create_topics(env["MILLRACE_KAFKA"])
     for name in created:
         typer.echo(f"created {name}")
-    subjects = declaring.register_schemas(
-        env["MILLRACE_REGISTRY"], env["MILLRACE_OLTP_ADMIN_DSN"]
-    )
+    subjects = declaring.register_schemas(env["MILLRACE_REGISTRY"], env["MILLRACE_OLTP_ADMIN_DSN"])
     typer.echo(f"{len(created)} topics created, {len(subjects)} event schemas registered")
