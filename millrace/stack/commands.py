@@ -16,6 +16,7 @@ from millrace.stack.processes import PART_VARIABLE
 
 PYTHON = sys.executable
 CDC_PASSWORD = "MILLRACE_CDC_PASSWORD"  # noqa: S105 - the variable's name
+SEALER_NEEDS = ("MILLRACE_AUDIT_SEALER_DSN", "MILLRACE_AUDIT_KEY", "MILLRACE_AUDIT_CHECKPOINTS")
 # Small and quick to start: one machine runs all of it.
 JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true")
 
@@ -28,6 +29,8 @@ class Site:
     ports: Mapping[str, int]
     passwords: Mapping[str, str]
     variables: Mapping[str, str]
+    # What single parts are given beside them.
+    privileged: Mapping[str, str]
     jars: Path
     java: str
 
@@ -93,6 +96,10 @@ def _stores(site: Site) -> dict[str, Command]:
             folder=Path("/"),
         ),
         "redis": Command(("redis-server", str(conf / "redis.conf")), {}),
+        "audit-sealer": Command(
+            (str(Path(PYTHON).parent / "millrace"), "audit", "seal", "--follow"),
+            {**site.variables, **{name: site.privileged[name] for name in SEALER_NEEDS}},
+        ),
         "kafka": Command(
             _java(site, "kafka", 512, "kafka.Kafka", str(conf / "kafka.properties")), {}
         ),

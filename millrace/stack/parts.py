@@ -22,6 +22,8 @@ ALL: dict[str, Part] = {
     for part in (
         # INT is Postgres's fast shutdown: it ends sessions instead of waiting for them.
         Part("postgres", ports=("postgres",), stop_signal="INT", stop_wait_s=30),
+        # Chains the audit behind the writers, who never wait for it, and signs its head.
+        Part("audit-sealer", needs=("postgres",), after=("postgres",)),
         Part("redis", ports=("redis",)),
         Part("kafka", ports=("kafka", "kafka-controller"), stop_wait_s=30),
         Part(

@@ -118,7 +118,9 @@ class Stack:
         java = shutil.which("java")
         if not java:
             raise StackError("there is no Java: run scripts/setup")
-        return commands.Site(self.layout, self.ports, self.secrets, self.env, self._jars, java)
+        return commands.Site(
+            self.layout, self.ports, self.secrets, self.env, self.privileged, self._jars, java
+        )
 
     def _settle_ports(self, remembered: dict[str, int], in_use: Iterable[str]) -> dict[str, int]:
         self.layout.make()

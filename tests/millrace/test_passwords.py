@@ -49,7 +49,8 @@ def test_no_part_of_the_stack_is_given_a_key_of_personal_data(tmp_path: Path) ->
     ports = dict.fromkeys(PORT_NAMES, 1)
     secret = passwords.load_or_generate(layout.secrets_file)
     variables = environment.variables(layout, ports, secret, tmp_path, "local")
-    site = commands.Site(layout, ports, secret, variables, tmp_path, "java")
+    privileged = environment.privileged(layout, ports, secret)
+    site = commands.Site(layout, ports, secret, variables, privileged, tmp_path, "java")
     confidential = [secret[name] for name in passwords.NAMES if "PII" in name or "AUDIT" in name]
     for name, command in commands.commands(site).items():
         given = " ".join((*command.words, *command.environment.values()))

@@ -20,7 +20,8 @@ def site(tmp_path: Path) -> commands.Site:
     layout.make()
     jars = tmp_path / "jars"
     variables = environment.variables(layout, PORTS, PASSWORDS, jars, "local[2]")
-    return commands.Site(layout, PORTS, PASSWORDS, variables, jars, "/usr/bin/java")
+    privileged = environment.privileged(layout, PORTS, PASSWORDS)
+    return commands.Site(layout, PORTS, PASSWORDS, variables, privileged, jars, "/usr/bin/java")
 
 
 @pytest.mark.parametrize(
