@@ -3,8 +3,8 @@
     results = check(connection)
 
 A rule is data (audit.quality_rules): a type, names that were checked against the catalog when it
-was written, and a few values. RANGE, PATTERN and REFERENCE are about values that are there; in a SUM
-a null is a difference. A rule that cannot be evaluated has not passed, and says why.
+was written, and a few values. RANGE, PATTERN and REFERENCE are about values that are there; in a
+SUM a null is a difference. A rule that cannot be evaluated has not passed, and says why.
 """
 
 from __future__ import annotations
