@@ -151,9 +151,7 @@ def main() -> int:
     for fault in (found := faults()):
         print(f"schemas/events/{fault}")
     if found:
-        print(
-            "A released event changes compatibly: add fields with defaults, or make a version 2."
-        )
+        print("A released event changes compatibly: add fields with defaults, or make a version 2.")
         return 1
     if new := unrecorded():
         print(f"not released yet: {', '.join(new)} (python -m connectors.event_schemas --record)")
