@@ -232,7 +232,7 @@ def _write(
     counts = {"read": report.rows_read, "taken": report.rows_taken, "known": report.rows_known,
               "rejected": len(report.rejections)}  # fmt: skip
     tables = {table: {"rows": n, "new": report.added[table]} for table, n in report.rows.items()}
-    runs.end(connection, report.run_id, counts, {"files": named, "tables": tables})
+    runs.end(connection, report.run_id, mapping, counts, {"files": named, "tables": tables})
 
 
 def _count(batches: list[Batch], wrote: list[writing.Written], report: Report) -> None:

@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from oltp import copying
+from oltp import copying, outbox
 from oltp.importing.files import Content
 from oltp.importing.mapping import Mapping_
 from oltp.importing.parsing import NAMESPACE
@@ -35,6 +35,7 @@ _END = """
         progress = %(progress)s, rows_read = %(read)s, rows_taken = %(taken)s,
         rows_known = %(known)s, rows_rejected = %(rejected)s
     where import_run_id = %(id)s and status = 'RUNNING'
+    returning completed_at
 """
 _FAILED = """
     update ops.import_runs
@@ -66,14 +67,28 @@ def begin(
     return run_id
 
 
-def end(connection: psycopg.Connection, run_id: UUID, counts: Mapping[str, int],
-        progress: Mapping[str, Any]) -> None:  # fmt: skip
-    """The run is done; a completed one keeps what its first time said."""
-    connection.execute(
-        _END,
-        {"id": run_id, "status": "COMPLETED", "error": None, **counts,
-         "progress": Jsonb(dict(progress))},
-    )  # fmt: skip
+def end(
+    connection: psycopg.Connection,
+    run_id: UUID,
+    mapping: Mapping_,
+    counts: Mapping[str, int],
+    progress: Mapping[str, Any],
+) -> None:
+    """The run is done, and announced; a completed one keeps what its first time said."""
+    values = {"id": run_id, "status": "COMPLETED", "error": None, **counts}
+    with connection.transaction():
+        found = connection.execute(_END, values | {"progress": Jsonb(dict(progress))}).fetchone()
+        if found is None:
+            return
+        rows = {f"rows_{name}": count for name, count in counts.items()}
+        event = outbox.Event(
+            type="credit.import.completed",
+            aggregate_id=run_id,
+            payload={"mapping": mapping.name, **rows},
+            occurred_at=found[0],
+            correlation_id=str(run_id),
+        )
+        outbox.announce(connection, [event])
 
 
 def fail(connection: psycopg.Connection, run_id: UUID, error: str) -> None:

@@ -162,7 +162,7 @@ def test_the_command_reports_what_came_in_and_what_did_not(command_line, tmp_pat
 def test_control_c_ends_the_command_with_one_line_and_the_run_goes_on_later(
     empty_migrated, command_line, tmp_path
 ):
-    path = example(tmp_path, 12_000)
+    path = example(tmp_path, 5_500)
     process = command_line("import", "card_transactions", str(path))
     with psycopg.connect(empty_migrated.admin, autocommit=True) as connection:
         while process.poll() is None:
@@ -180,4 +180,26 @@ def test_control_c_ends_the_command_with_one_line_and_the_run_goes_on_later(
     )
     bring(empty_migrated, "card_transactions", path)
     assert empty_migrated.one("select status, error from ops.import_runs") == ("COMPLETED", None)
-    assert empty_migrated.one("select count(*) from ledger.entries") == (12_000,)
+    assert empty_migrated.one("select count(*) from ledger.entries") == (5_500,)
+
+
+def test_a_completed_run_is_announced_once(empty_migrated, tmp_path):
+    with psycopg.connect(empty_migrated.admin, autocommit=True) as connection:
+        connection.execute(
+            "insert into ops.event_schemas values"
+            " ('credit.import.completed', 1, 'SYSTEM', 5, repeat('a', 64))"
+        )
+        # The table is always empty: what passed through it is seen by a trigger.
+        connection.execute(
+            "create table public.seen (topic text);"
+            " create function public.see() returns trigger language plpgsql security definer as"
+            " $$ begin insert into public.seen values (new.topic); return new; end $$;"
+            " create trigger see after insert on ops.outbox for each row"
+            " execute function public.see()"
+        )
+    path = example(tmp_path, 3)
+    for _ in range(2):
+        bring(empty_migrated, "card_transactions", path)
+    assert empty_migrated.one("select array_agg(topic) from public.seen") == (
+        ["credit.import.completed.v1"],
+    )

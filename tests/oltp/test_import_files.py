@@ -1,4 +1,4 @@
-"""Bad input of imports: each is refused with file, line, column, value and rule, and costs itself."""
+"""Bad input of imports: refused with file, line, column, value and rule, and costing itself."""
 
 from __future__ import annotations
 
@@ -142,17 +142,17 @@ def test_a_file_of_another_kind_is_refused_by_name(database, tmp_path, content, 
 
 
 def test_missing_files_and_files_that_nobody_asked_for_are_told(database, tmp_path):
-    with pytest.raises(importing.FileError, match="nothing.csv is not there"):
+    with pytest.raises(importing.FileError, match=r"nothing\.csv is not there"):
         bring(database, "card_transactions", tmp_path / "nothing.csv")
-    with pytest.raises(importing.FileError, match=r"client.asc is not in"):
+    with pytest.raises(importing.FileError, match=r"client\.asc is not in"):
         bring(database, "berka", tmp_path)
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "client.asc").write_text("x")
-    with pytest.raises(importing.FileError, match="account.asc is not in"):
+    with pytest.raises(importing.FileError, match=r"account\.asc is not in"):
         bring(database, "berka", tmp_path)
     for name in ("account", "disp", "card", "loan", "trans"):
         (tmp_path / f"{name}.asc").write_text("x")
-    with pytest.raises(importing.FileError, match="notes.txt is none of the files of berka"):
+    with pytest.raises(importing.FileError, match=r"notes\.txt is none of the files of berka"):
         bring(database, "berka", tmp_path, tmp_path / "notes.txt")
 
 

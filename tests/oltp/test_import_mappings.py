@@ -55,13 +55,13 @@ def refused(database, tmp_path, text: str) -> str:
         ("{code: state, of: state}", "{value: HAPPY}", "22: customer.customers.status: 'HAPPY' br"),
         ("{code: state, of: state}", "{eval: state}", "22: into[0].columns.status: says none of"),
         ("      country: land\n", "", "17: customer.customers.country needs a value"),
-        ("table: customer.customers", "table: ledger.postings", "17: ledger.postings is written by"),
+        ("table: customer.customers", "table: ledger.postings", "17: ledger.postings is written"),
         ("status: {code", "created_by: {code", "22: customer.customers has no column created_by"),
         ("  - table", "  - tabel", "17: into[0]: says none of table, entries, loans"),
         ("{type: one_of, codes: state}", "{type: one_of, codes: st}", "15: files.people.columns.s"),
         ("title: Tiny", "title: [Tiny", "tiny.yaml:3: "),
         ("      id: whole", "      id: whole\n      id: whole", "14: id is there twice"),
-        ("{id: person, of: id}", "{id: person, of: id.name}", "20: into[0].columns: id of people refers to no other"),
+        ("of: id}", "of: id.name}", "20: into[0].columns: id of people refers to no other source"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_mapping_is_told_with_its_line(database, tmp_path, old, new, said):
