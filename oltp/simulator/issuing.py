@@ -123,7 +123,7 @@ class Wallet:
         thousand, chance = THOUSAND_MINOR[self.row["currency"]], self.life.chance
         has_limits = chance.random() < 0.2
         limits = {
-            "daily_count_limit": chance.choice((3, 10, 20)) if has_limits else None,
+            "daily_count_limit": chance.choice((2, 3, 10)) if has_limits else None,
             "daily_amount_limit_minor": (
                 thousand // chance.choice((1, 2, 4)) if has_limits else None
             ),

@@ -15,8 +15,8 @@ UNTIL = date(2026, 3, 31)
 VAULT = Vault({1: b"k" * 32}, b"i" * 32)
 
 
-def world(seed: int = 7, years: float = 3.0, swipes: float = 24.0) -> World:
-    return World(seed, UNTIL, years, swipes, VAULT)
+def world(seed: int = 7, years: float = 3.0, swipes: float = 24.0, until: date = UNTIL) -> World:
+    return World(seed, until, years, swipes, VAULT)
 
 
 @cache

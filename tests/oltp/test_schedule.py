@@ -66,3 +66,52 @@ def test_an_instalment_remembers_its_last_payment():
 def test_without_interest_the_instalments_are_even(months):
     instalments = schedule.annuity(700 * months, Decimal(0), months, START)
     assert {i.due_minor for i in instalments} == {700}
+
+
+def flow(amount: float, periods: int, part: tuple[int, int] = (0, 1)) -> schedule.Flow:
+    return schedule.Flow(Decimal(str(amount)), periods, Decimal(part[0]) / part[1])
+
+
+def flows(number: int, amount: float, first: int, part: tuple[int, int] = (0, 1)) -> list:
+    return [flow(amount, first + k, part) for k in range(number)]
+
+
+APPENDIX_J = {
+    "monthly": (5_000, flows(24, 230, 1), 12, "9.69"),
+    "monthly, a first period of 49 days": (6_000, flows(36, 200, 1, (19, 30)), 12, "11.82"),
+    "semi-monthly": (5_000, flows(24, 219.17, 0, (6, 15)), 24, "10.34"),
+    "quarterly": (10_000, flows(40, 385, 1, (39, 90)), 4, "8.97"),
+    "weekly": (500, flows(30, 17.60, 4, (4, 7)), 52, "14.96"),
+    "an odd first payment": (5_000, [flow(250, 1), *flows(23, 230, 2)], 12, "10.08"),
+    "four-weekly": (400, [flow(39.5, 1, (5, 28)), *flows(11, 38.31, 2, (5, 28))], 13, "28.50"),
+    "an odd last payment": (5_000, [*flows(23, 230, 1), flow(280, 24)], 12, "10.50"),
+    "bi-weekly": (200, [*flows(19, 9.5, 0, (8, 14)), flow(30, 19, (8, 14))], 26, "12.22"),
+    "odd first and last": (
+        5_000, [flow(250, 1), *flows(22, 230, 2), flow(280, 24)], 12, "10.90",
+    ),
+    "two-monthly": (
+        8_000,
+        [flow(449.36, 0, (52, 60)), *flows(18, 465, 1, (52, 60)), flow(200, 19, (52, 60))],
+        6,
+        "7.30",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", APPENDIX_J)
+def test_the_annual_percentage_rate_is_that_of_regulation_z(case):
+    advanced, payments, periods, percent = APPENDIX_J[case]
+    rate = schedule.annual_percentage_rate([flow(advanced, 0)], payments, periods)
+    assert round(rate * 100, 2) == Decimal(percent)
+
+
+def test_without_fees_the_rate_of_an_annuity_is_its_interest_rate():
+    payment = schedule.monthly_payment(10_000_000, Decimal("0.12"), 36)
+    last = schedule.annuity(10_000_000, Decimal("0.12"), 36, START)[-1].due_minor
+    rate = schedule.annuity_rate(10_000_000, payment, last, 36)
+    assert abs(rate - Decimal("0.12")) < Decimal("0.00001")
+
+
+def test_payments_below_what_was_advanced_have_no_rate():
+    with pytest.raises(ValueError, match="less than what was advanced"):
+        schedule.annual_percentage_rate([flow(100, 0)], [flow(99, 1)])
