@@ -19,6 +19,9 @@ create table audit.audited_tables (
 
 -- Audits a table from now on; again after its key changed. TRUNCATE names no rows, so an audited
 -- table refuses it: DELETE leaves a trace.
+--
+-- An update made by a trigger is not recorded again: it is ledger.post moving a balance, and the
+-- postings that it follows from are recorded themselves.
 create function audit.attach(audited regclass, mode text, compliance_category text, severity text)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -44,7 +47,7 @@ begin
         audited, arguments);
     execute format('create or replace trigger audit_update after update on %s referencing'
         ' old table as old_rows new table as new_rows for each statement'
-        ' execute function audit.record(%s)', audited, arguments);
+        ' when (pg_trigger_depth() = 0) execute function audit.record(%s)', audited, arguments);
     execute format('create or replace trigger audit_delete after delete on %s referencing'
         ' old table as old_rows for each statement execute function audit.record(%s)',
         audited, arguments);
@@ -130,7 +133,7 @@ values
     ('risk', 'bureau_scores', 'DIGEST', 'FINANCIAL', 'MEDIUM', null),
     ('card', 'card_accounts', 'ROWS', 'FINANCIAL', 'HIGH', null),
     ('card', 'cards', 'ROWS', 'FINANCIAL', 'HIGH', null),
-    ('card', 'holds', 'ROWS', 'FINANCIAL', 'HIGH', null),
+    ('card', 'holds', 'DIGEST', 'FINANCIAL', 'HIGH', null),
     ('card', 'disputes', 'ROWS', 'FINANCIAL', 'HIGH', null),
     ('card', 'positions', 'ROWS', 'FINANCIAL', 'HIGH', null),
     ('card', 'position_collaterals', 'ROWS', 'FINANCIAL', 'HIGH', null),

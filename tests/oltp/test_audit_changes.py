@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import errors
 
+from oltp import posting
 from oltp.audit.canonical import FIELDS
 from tests.oltp.auditing import Audited, copy_of
 
@@ -237,3 +240,36 @@ def test_bulk_rows_are_copied_at_more_than_20000_a_second(audited):
             copy.write(rows)
         took = time.monotonic() - began
     assert number / took > 20_000
+
+
+def test_a_balance_is_recorded_by_its_postings_and_every_other_change_of_the_account_as_such(
+    connection,
+):
+    def recorded(table: str, operation: str) -> int:
+        return connection.execute(
+            "select count(*) from audit.changes where table_name = %s and operation = %s",
+            (table, operation),
+        ).fetchone()[0]
+
+    customer, account, entry = uuid4(), uuid4(), uuid4()
+    connection.execute(
+        "insert into customer.customers (customer_id, country) values (%s, 'US')", (customer,)
+    )
+    connection.execute(
+        "insert into card.card_accounts (account_id, customer_id, currency, credit_limit_minor,"
+        " opened_on) values (%s, %s, 'USD', 1000, '2024-01-01')",
+        (account, customer),
+    )
+    postings = recorded("postings", "BATCH")
+    fee = {"entry_id": entry, "entry_type": "FEE", "effective_at": datetime.now(UTC)}
+    posting.post(
+        connection,
+        [fee],
+        posting.move(entry, account, posting.house("FEE_INCOME", "USD"), 100, "USD"),
+    )
+    assert recorded("postings", "BATCH") == postings + 1
+    assert recorded("card_accounts", "UPDATE") == 0
+    connection.execute(
+        "update card.card_accounts set posted_minor = 0 where account_id = %s", (account,)
+    )
+    assert recorded("card_accounts", "UPDATE") == 1
