@@ -5,6 +5,7 @@ The same function, the same table, durable commits, one connection; only the bat
 
 from __future__ import annotations
 
+import os
 import time
 from itertools import count
 from pathlib import Path
@@ -31,6 +32,7 @@ def main() -> None:
     try:
         stack.up(("postgres",))
         dsn = stack.env["MILLRACE_OLTP_DSN"]
+        os.environ.update(stack.env)  # the keys of personal data
         simulator.seed(dsn, customers=200, seed=7)
         with psycopg.connect(dsn, autocommit=True) as connection:
             cards = connection.execute(CARDS).fetchall()

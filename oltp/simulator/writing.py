@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from queue import Queue
-from time import perf_counter
 
 import psycopg
 from psycopg import sql
@@ -35,15 +34,9 @@ class Chunk:
 
 @dataclass
 class Written:
-    """Rows that were new by table, and the time that writing them took."""
+    """Rows that were new, by table."""
 
     added: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-    @property
-    def rows(self) -> int:
-        """All rows."""
-        return self.added.total()
 
 
 def chunk(customers: int, rows: Rows) -> Chunk:
@@ -64,7 +57,6 @@ def chunk(customers: int, rows: Rows) -> Chunk:
 def write(dsn: str, chunks: Iterable[Chunk], progress: Callable[[int], None]) -> Written:
     """Write the chunks in order, each in one transaction; made and written at the same time."""
     written = Written()
-    began = perf_counter()
     with psycopg.connect(dsn, autocommit=True) as connection:
         # A crash may lose the last chunks, whole; the next run writes them again.
         connection.execute("set synchronous_commit = off")
@@ -81,7 +73,6 @@ def write(dsn: str, chunks: Iterable[Chunk], progress: Callable[[int], None]) ->
                     connection.execute(stages[name])
                     written.added[name] += count
             progress(ready.customers)
-    written.seconds = perf_counter() - began
     return written
 
 
