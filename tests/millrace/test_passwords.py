@@ -43,7 +43,9 @@ def test_keys_of_personal_data_are_generated_as_the_vault_reads_them(tmp_path: P
     assert Vault.from_settings(settings).versions == (1,)
 
 
-def test_no_part_is_given_keys_of_personal_data_and_only_the_sealer_those_of_the_audit(tmp_path: Path) -> None:
+def test_no_part_is_given_keys_of_personal_data_and_only_the_sealer_those_of_the_audit(
+    tmp_path: Path,
+) -> None:
     layout = Layout(tmp_path)
     layout.make()
     ports = dict.fromkeys(PORT_NAMES, 1)
