@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from schemas import contract
+from schemas import codes, contract
 
 DBT = Path(__file__).parent.parent.parent / "dbt"
 CONTRACTS = contract.load_silver()
@@ -70,7 +70,21 @@ def test_buckets_are_the_same_in_macro_models_and_tests() -> None:
     from_macro = set(re.findall(r"(?:then|else) '([^']+)'", macro))
     summary = (DBT / "models/marts/credit/mart_delinquency_buckets.sql").read_text()
     listed = set(re.findall(r"\(\d+, '([^']+)'\)", summary))
-    assert listed == from_macro | {"charged_off", "paid_off", "not_observed"}
+    assert listed == from_macro | {"charged_off", "paid_off", "restructured", "not_observed"}
     for name in ("mart_delinquency_credits", "mart_delinquency_buckets"):
         (model,) = yaml.safe_load((DBT / f"models/marts/credit/{name}.yml").read_text())["models"]
         assert accepted(model, "bucket") == listed
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "code"),
+    [
+        ("fct_authorizations", "decision", "decision"),
+        ("fct_authorizations", "message_kind", "message_kind"),
+        ("fct_authorizations", "hold_status", "hold_status"),
+        ("fct_payments", "payment_status", "payment_status"),
+    ],
+)
+def test_accepted_codes_are_all_codes_there_are(name: str, column: str, code: str) -> None:
+    (model,) = yaml.safe_load((DBT / f"models/marts/credit/{name}.yml").read_text())["models"]
+    assert accepted(model, column) == {member.value for member in codes.BY_NAME[code]}

@@ -40,7 +40,7 @@ BY_ENTITY: dict[str, dict[str, Any]] = {
     "ledger_entries": {"authorization_id": str(UUID(int=7)), "hold_id": str(UUID(int=8))},
     "offers": {"valid_until": AT + timedelta(days=30)},
     "payments": {"interest_minor": 20, "principal_minor": 80, "paid_amount_minor": 0,
-                 "paid_at": None},
+                 "fees_minor": 0, "fees_paid_minor": 0, "paid_at": None},
 }  # fmt: skip
 
 

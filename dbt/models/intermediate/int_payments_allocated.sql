@@ -1,4 +1,5 @@
--- Money received pays the oldest instalment first, whichever row it was booked on.
+-- Money received pays the oldest instalment first, whichever row it was booked on. A cancelled
+-- instalment is not owed, and what was booked on it has settled what it settled.
 with payments as (select * from {{ ref('stg_silver__payments') }}),
 
 credits as (select * from {{ ref('stg_silver__active_credits') }}),
@@ -7,8 +8,10 @@ dated as (
     select
         payments.*,
         credits.customer_id,
-        -- A credit that ended well owes nothing, even where its last payments were not observed.
-        coalesce(credits.credit_status = 'PAID_OFF', false) as is_paid_off,
+        -- A credit that ended well owes nothing, even where its last payments were not observed;
+        -- what a restructured one owed is owed on the credit that replaces it.
+        coalesce(credits.credit_status in ('PAID_OFF', 'RESTRUCTURED'), false) as is_ended,
+        coalesce(payments.payment_status = 'CANCELLED', false) as is_cancelled,
         -- least() passes over null: a credit followed live is known up to the day asked for.
         least({{ as_of() }}, credits.observed_through) as known_through
     from payments
@@ -29,12 +32,16 @@ received as (
 running as (
     select
         *,
-        sum(due_amount_minor) over (
+        sum(due_amount_minor) filter (where not is_cancelled) over (
             partition by credit_id
             order by due_date, installment_number, payment_id
             rows between unbounded preceding and current row
         ) as due_so_far_minor,
-        sum(received_amount_minor) over (partition by credit_id) as received_in_all_minor
+        coalesce(
+            sum(received_amount_minor) filter (where not is_cancelled)
+                over (partition by credit_id),
+            0
+        ) as received_in_all_minor
     from received
 )
 
@@ -49,7 +56,7 @@ select
     received_amount_minor,
     known_through,
     case
-        when is_paid_off then 0
+        when is_ended or is_cancelled then 0
         else greatest(0, least(due_amount_minor, due_so_far_minor - received_in_all_minor))
     end::bigint as unpaid_amount_minor
 from running

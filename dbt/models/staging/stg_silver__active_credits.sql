@@ -6,6 +6,7 @@ select
     customer_id,
     account_id,
     offer_id,
+    replaces_credit_id,
     -- facts
     credit_number,
     principal_minor,

@@ -3,12 +3,15 @@ with source as (select * from {{ source('silver', 'authorizations') }} where not
 select
     -- ids
     authorization_id,
+    parent_authorization_id,
     card_id,
     account_id,
     -- facts
     idempotency_key,
     request_hash,
+    message_kind,
     amount_minor,
+    approved_amount_minor,
     currency,
     merchant_id,
     mcc,

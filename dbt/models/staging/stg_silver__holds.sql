@@ -7,6 +7,7 @@ select
     account_id,
     -- facts
     amount_minor,
+    captured_amount_minor,
     currency,
     status as hold_status,
     -- dates and instants

@@ -4,6 +4,7 @@ select
     -- ids
     offer_id,
     application_id,
+    provider_id,
     -- facts
     provider,
     amount_minor,

@@ -34,7 +34,8 @@ ledger as (
     group by account_id, currency
 ),
 
--- What is left under the holds that are open: one that ended must have left nothing.
+-- What is left under the holds that are open: one that ended must have left nothing. Asked of the
+-- ledger: amount_minor - captured_amount_minor knows neither partial releases nor over-captures.
 open_holds as (
     select
         holds.account_id,

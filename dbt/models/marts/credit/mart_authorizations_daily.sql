@@ -9,8 +9,11 @@ daily as (
         count(*) as authorizations,
         count(*) filter (where is_approved) as approved,
         count(*) filter (where not is_approved) as declined,
+        count(*) filter (where is_partly_approved) as partly_approved,
+        count(*) filter (where message_kind = 'VERIFICATION') as verifications,
+        count(*) filter (where message_kind = 'INCREMENT') as increments,
         sum(amount_minor) as amount_minor,
-        coalesce(sum(amount_minor) filter (where is_approved), 0) as approved_amount_minor,
+        sum(approved_amount_minor) as approved_amount_minor,
         percentile_cont(0.50) within group (order by latency_ms::double precision)
             as latency_p50_ms,
         percentile_cont(0.95) within group (order by latency_ms::double precision)
@@ -25,6 +28,9 @@ select
     daily.authorizations,
     daily.approved,
     daily.declined,
+    daily.partly_approved,
+    daily.verifications,
+    daily.increments,
     daily.amount_minor::bigint as amount_minor,
     daily.approved_amount_minor::bigint as approved_amount_minor,
     (daily.approved::numeric / daily.authorizations)::numeric(9, 6) as approval_rate_by_count,

@@ -5,20 +5,25 @@ payments as (select * from {{ ref('int_payments_allocated') }}),
 
 accounts as (select * from {{ ref('stg_silver__card_accounts') }}),
 
+charge_offs as (select * from {{ ref('int_principal_charged_off') }}),
+
 cut as (select * from {{ ref('int_cuts_selected') }}),
 
 credits_per_customer as (
     select
-        customer_id,
-        currency,
+        credits.customer_id,
+        credits.currency,
         count(*) as credits,
-        count(*) filter (where credit_status in ('CURRENT', 'DELINQUENT')) as running_credits,
-        sum(principal_minor) as principal_minor,
-        sum(outstanding_principal_minor) as outstanding_principal_minor,
-        sum(outstanding_principal_minor) filter (where credit_status = 'CHARGED_OFF')
-            as charged_off_principal_minor
+        count(*) filter (where credits.credit_status in ('CURRENT', 'DELINQUENT'))
+            as running_credits,
+        sum(credits.principal_minor) as principal_minor,
+        sum(credits.outstanding_principal_minor) as outstanding_principal_minor,
+        -- Imported credits say that they were given up and keep what is outstanding.
+        sum(credits.outstanding_principal_minor + coalesce(charge_offs.charged_off_minor, 0))
+        filter (where credits.credit_status = 'CHARGED_OFF') as charged_off_principal_minor
     from credits
-    group by customer_id, currency
+    left join charge_offs on credits.credit_id = charge_offs.credit_id
+    group by credits.customer_id, credits.currency
 ),
 
 payments_per_customer as (

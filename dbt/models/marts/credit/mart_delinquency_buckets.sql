@@ -5,7 +5,8 @@ cut as (select * from {{ ref('int_cuts_selected') }}),
 buckets (bucket_order, bucket) as (
     values
     (0, 'current'), (1, '1-29'), (2, '30-59'), (3, '60-89'), (4, '90-119'), (5, '120-149'),
-    (6, '150-179'), (7, '180+'), (8, 'charged_off'), (9, 'paid_off'), (10, 'not_observed')
+    (6, '150-179'), (7, '180+'), (8, 'charged_off'), (9, 'paid_off'), (10, 'restructured'),
+    (11, 'not_observed')
 ),
 
 currencies as (select distinct currency from credits),

@@ -46,6 +46,7 @@ select
     case
         when credit_status = 'PAID_OFF' then 'paid_off'
         when credit_status = 'CHARGED_OFF' then 'charged_off'
+        when credit_status = 'RESTRUCTURED' then 'restructured'
         when disbursed_on > known_through then 'not_observed'
         else {{ dpd_bucket('days_past_due') }}
     end as bucket,

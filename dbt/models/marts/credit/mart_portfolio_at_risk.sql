@@ -1,5 +1,6 @@
 -- At risk is the whole outstanding principal of a late credit, not the part that is late.
--- Written-off credits are in neither side; nor are those whose payments are not known.
+-- Written-off and restructured credits are in neither side (what replaces one is); nor are those
+-- whose payments are not known.
 with credits as (select * from {{ ref('mart_delinquency_credits') }}),
 
 cut as (select * from {{ ref('int_cuts_selected') }}),
@@ -14,7 +15,7 @@ at_risk as (
         coalesce(sum(outstanding_principal_minor) filter (where days_past_due > 60), 0) as par60,
         coalesce(sum(outstanding_principal_minor) filter (where days_past_due > 90), 0) as par90
     from credits
-    where bucket not in ('paid_off', 'charged_off', 'not_observed')
+    where bucket not in ('paid_off', 'charged_off', 'restructured', 'not_observed')
     group by currency
 )
 
