@@ -15,7 +15,7 @@ test: setup ## every test, on real parts; ARGS selects
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup lint ## two minutes: the gates and the tests that need no service
-	@$(BIN)/python -m pytest -m "not spark and not stack" $(ARGS)
+	@$(BIN)/python -m pytest -m "not spark and not stack and not postgres" $(ARGS)
 
 lint: setup ## ruff, mypy, import-linter, sqlfluff, event schemas
 	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/sqlfluff lint -q oltp pipelines dbt/models && $(BIN)/python -m connectors.event_schemas

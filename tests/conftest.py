@@ -24,6 +24,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs on a Postgres of its own is marked so: `make check` leaves it out."""
+    for item in items:
+        if "postgres_only" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The whole data path, from the gateway to Connect, shared by the session's tests."""
