@@ -9,7 +9,7 @@ import httpx
 import psycopg
 
 from millrace import freshness
-from millrace.demo.report import CheckSummary, DemoReport, LayerRow
+from millrace.demo.report import CheckSummary, DemoReport, LayerRow, Proof
 from oltp.simulator import Summary
 from orchestration import control
 from orchestration.run import RefreshResult
@@ -23,6 +23,7 @@ def report(
     result: RefreshResult,
     sources: tuple[str, ...],
     seconds: Mapping[str, float],
+    proofs: tuple[Proof, ...] = (),
 ) -> DemoReport:
     """Everything the closing screen needs."""
     cut = control.last_cut(env["MILLRACE_WAREHOUSE_DSN"])[1] if result.cut_id else None
@@ -45,6 +46,7 @@ def report(
         cut_lsn=_lsn(cut),
         cut_at=cut.taken_at if cut else None,
         addresses=_addresses(env),
+        proofs=proofs,
         errors=result.errors,
         seconds=dict(seconds),
     )
@@ -96,5 +98,6 @@ def _addresses(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         ("Gold marts", 'eval "$(millrace env --export)"; psql $MILLRACE_WAREHOUSE_DSN'),
         ("State of every part", "millrace status"),
         ("Where a number comes from", "millrace lineage gold_credit.mart_portfolio"),
+        ("Who changed what", "millrace audit show, millrace audit verify"),
         ("Stop everything", "make down"),
     )

@@ -28,6 +28,15 @@ class CheckSummary:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """Something that the operational database proves of itself, and what was found against it."""
+
+    what: str
+    looked_at: str
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DemoReport:
     """Everything the closing screen says."""
 
@@ -44,6 +53,7 @@ class DemoReport:
     cut_lsn: str
     cut_at: datetime | None
     addresses: tuple[tuple[str, str], ...]
+    proofs: tuple[Proof, ...] = ()
     errors: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -55,6 +65,7 @@ class DemoReport:
         if not self.tie_out:
             found.append("no tie-out was made: the pipeline did not reach its end")
         found += [f"check failed: {check}" for check in self.checks.failed]
+        found += [f"{proof.what}: {finding}" for proof in self.proofs for finding in proof.findings]
         for answers in self.answers:
             if not answers.latency_ms:
                 found.append(f"no authorization through {answers.via} was answered")

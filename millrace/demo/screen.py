@@ -34,6 +34,7 @@ def show(console: Console, report: DemoReport) -> None:
         Columns([Group(_decisions(report.answers), _checks(report)), _reasons(report.answers)])
     )
     console.print(Columns([_features(report), _freshness(report), _changes(report)]))
+    console.print(_proofs(report))
     console.print(_tie_out(report.tie_out))
     console.print(_addresses(report))
     console.print(_verdict(report))
@@ -136,6 +137,19 @@ def _checks(report: DemoReport) -> Table:
     table = _table("Quality", ("checks", "left"), ("count", "right"))
     table.add_row("passed", f"{report.checks.passed:,}")
     table.add_row("failed", f"{len(report.checks.failed):,}")
+    return table
+
+
+def _proofs(report: DemoReport) -> Table:
+    table = _table(
+        "What the operational database proves of itself",
+        ("proof", "left"),
+        ("looked at", "left"),
+        ("found", "right"),
+    )
+    for proof in report.proofs:
+        style = "bold red" if proof.findings else "green"
+        table.add_row(proof.what, proof.looked_at, Text(f"{len(proof.findings)}", style=style))
     return table
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from millrace import lag
-from millrace.demo import collecting
+from millrace.demo import collecting, proving
 from millrace.demo.report import DemoReport
 from millrace.progress import watch
 from millrace.stack import PARTS, Stack
@@ -72,7 +72,9 @@ class Run:
             result = refresh(progress=self._say)
         with self._step("sensors", "Starting the sensors and schedules"):
             self.stack.up((LAST,))
-        return collecting.report(self.stack.env, summary, result, sources, self.seconds)
+        with self._step("proofs", "Controls of the ledger, chain of the audit"):
+            proved = proving.proofs(self.stack.env, self.stack.privileged)
+        return collecting.report(self.stack.env, summary, result, sources, self.seconds, proved)
 
     def _load(self) -> tuple[str, ...]:
         dsn = self.stack.env["MILLRACE_OLTP_DSN"]

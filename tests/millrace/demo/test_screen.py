@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from millrace.demo.report import CheckSummary, DemoReport, LayerRow
+from millrace.demo.report import CheckSummary, DemoReport, LayerRow, Proof
 from millrace.demo.screen import show
 from oltp.simulator import Answers
 from orchestration.tie_out import Figure
@@ -37,6 +37,7 @@ GOOD = DemoReport(
     cut_lsn="0/1A2B3C",
     cut_at=AT,
     addresses=(("Dagster", "http://127.0.0.1:3000"),),
+    proofs=(Proof("double entry", "9 controls over 1,200 postings"),),
     seconds={"start": 12.0},
 )
 
@@ -57,6 +58,7 @@ def test_a_good_run_ties_out() -> None:
         "51",
         "card_attempts_1h",
         "0/1A2B3C",
+        "9 controls over 1,200 postings",
     ):
         assert expected in text
 
@@ -76,3 +78,10 @@ def test_no_tie_out_and_no_answers_are_problems() -> None:
 def test_a_failed_check_is_a_problem() -> None:
     report = replace(GOOD, checks=CheckSummary(passed=1, failed=("payments: paid_covers_due",)))
     assert "paid_covers_due" in report.problems[0]
+
+
+def test_what_a_proof_finds_is_a_problem() -> None:
+    broken = Proof("audit", "7 changes chained", ("edited: change 5",))
+    report = replace(GOOD, proofs=(broken,))
+    assert report.problems == ("audit: edited: change 5",)
+    assert "Not as promised" in drawn(report)
