@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from urllib.parse import urlsplit
 
 from millrace.stack import commands, postgres, readiness
@@ -41,7 +41,7 @@ class Starter:
             for name in parts:
                 self._ready[name] = pool.submit(self._bring_up, name)
             try:
-                for future in self._ready.values():
+                for future in as_completed(self._ready.values()):
                     future.result()
             except BaseException:
                 # Also Ctrl-C: the other threads stop waiting instead of holding up the exit.

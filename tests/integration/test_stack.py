@@ -162,3 +162,11 @@ def processes_of(home: Path) -> list[str]:
         if any(str(home) in word for word in words):
             found.append(" ".join(process.cmdline()))
     return found
+
+
+def test_a_start_that_fails_names_the_part_that_failed_and_not_those_that_gave_up() -> None:
+    for stack in temporary_stack(()):
+        stack.layout.make()
+        (stack.layout.home / "redis").write_text("in the way of its folder")
+        with pytest.raises(OSError, match="redis"):
+            stack.up(PARTS)
