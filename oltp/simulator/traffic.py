@@ -152,12 +152,14 @@ class _Run:
 
 
 def _cards(dsn: str) -> list[Card]:
+    """Cards that may be used, and a few of the many that were given back, lost or stolen."""
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(
             "select c.card_id::text, a.currency, u.country from card.cards c"
             " join card.card_accounts a using (account_id)"
             " join customer.customers u using (customer_id)"
-            " where c.external_ref like 'sim:%' order by c.card_id"
+            " where c.external_ref like 'sim:%' and ('ACTIVE' = all (array[c.status, a.status,"
+            " u.status]) or get_byte(uuid_send(c.card_id), 0) < 16) order by c.card_id"
         ).fetchall()
     if not rows:
         raise LookupError("there are no simulated cards: seed first")
