@@ -4,7 +4,7 @@ import base64
 import json
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,10 +80,18 @@ def commands(site: Site) -> dict[str, Command]:
 
 def kafka_format(site: Site) -> list[str]:
     """Prepares an empty broker folder; must have run once before the broker starts."""
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = [site.java, *JVM, "-Xmx128m", "-cp", f"{site.jars}/kafka/*", "kafka.tools.StorageTool"]
     properties = str(site.layout.conf / "kafka.properties")
-    return [*tool, "format", "--ignore-formatted", "-t", cluster, "-c", properties]
+    return [*tool, "format", "--ignore-formatted", "-t", cluster_id(), "-c", properties]
+
+
+def cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
+    """A new broker's cluster id: 16 random bytes in base64, as Kafka makes them.
+
+    Never with a dash in front: the tool would take it for an option.
+    """
+    made = base64.urlsafe_b64encode(random().bytes).decode().rstrip("=")
+    return cluster_id(random) if made.startswith("-") else made
 
 
 def _stores(site: Site) -> dict[str, Command]:

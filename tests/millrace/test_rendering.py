@@ -1,5 +1,6 @@
 """Local configuration is the shared file plus this stack's addresses, nothing else."""
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,8 @@ def settings(text: str) -> list[str]:
     return [
         line.replace("=", " ").split()[0] for line in lines if line and not line.startswith("#")
     ]
+
+
+def test_a_cluster_id_is_never_taken_for_an_option() -> None:
+    dashed, plain = uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(bytes=bytes(16))
+    assert commands.cluster_id(iter((dashed, plain)).__next__) == "A" * 22
