@@ -161,6 +161,7 @@ declare
     keys constant text[] := tg_argv[3:];
     most constant integer := 1000;
     before record;
+    after record;
     batch record;
 begin
     if tg_op = 'UPDATE' then
@@ -188,26 +189,6 @@ begin
             where o.row is distinct from n.row;
             return null;
         end if;
-        select sum(g.rows) as rows, sha256(string_agg(g.hash, '' order by g.first_byte)) as digest
-        into before
-        from (
-            select get_byte(r.hash, 0) as first_byte, count(*) as rows,
-                sha256(string_agg(r.hash, '' order by r.hash)) as hash
-            from (select sha256(convert_to(the_row::text, 'UTF8')) as hash from old_rows the_row) r
-            group by 1
-        ) g;
-        select sum(g.rows) as rows, sha256(string_agg(g.hash, '' order by g.first_byte)) as digest
-        into batch
-        from (
-            select get_byte(r.hash, 0) as first_byte, count(*) as rows,
-                sha256(string_agg(r.hash, '' order by r.hash)) as hash
-            from (select sha256(convert_to(the_row::text, 'UTF8')) as hash from new_rows the_row) r
-            group by 1
-        ) g;
-        if before.digest = batch.digest then
-            return null;
-        end if;
-        batch.digest := sha256(before.digest || batch.digest);
     elsif tg_op = 'INSERT' then
         if tg_argv[0] = 'ROWS'
             and (select count(*) from (select from new_rows limit most + 1) n) <= most then
@@ -218,14 +199,6 @@ begin
             from (select to_jsonb(the_row) as row from new_rows the_row) n;
             return null;
         end if;
-        select sum(g.rows) as rows, sha256(string_agg(g.hash, '' order by g.first_byte)) as digest
-        into batch
-        from (
-            select get_byte(r.hash, 0) as first_byte, count(*) as rows,
-                sha256(string_agg(r.hash, '' order by r.hash)) as hash
-            from (select sha256(convert_to(the_row::text, 'UTF8')) as hash from new_rows the_row) r
-            group by 1
-        ) g;
     else
         if (select count(*) from (select from old_rows limit most + 1) o) <= most then
             insert into audit.changes (table_schema, table_name, operation, row_key, old_values,
@@ -235,8 +208,11 @@ begin
             from (select to_jsonb(the_row) as row from old_rows the_row) o;
             return null;
         end if;
+    end if;
+    -- One statement for each transition table: as text for EXECUTE it would be planned at every call.
+    if tg_op <> 'INSERT' then
         select sum(g.rows) as rows, sha256(string_agg(g.hash, '' order by g.first_byte)) as digest
-        into batch
+        into before
         from (
             select get_byte(r.hash, 0) as first_byte, count(*) as rows,
                 sha256(string_agg(r.hash, '' order by r.hash)) as hash
@@ -244,6 +220,26 @@ begin
             group by 1
         ) g;
     end if;
+    if tg_op <> 'DELETE' then
+        select sum(g.rows) as rows, sha256(string_agg(g.hash, '' order by g.first_byte)) as digest
+        into after
+        from (
+            select get_byte(r.hash, 0) as first_byte, count(*) as rows,
+                sha256(string_agg(r.hash, '' order by r.hash)) as hash
+            from (select sha256(convert_to(the_row::text, 'UTF8')) as hash from new_rows the_row) r
+            group by 1
+        ) g;
+    end if;
+    case tg_op
+        when 'INSERT' then batch := after;
+        when 'DELETE' then batch := before;
+        else
+            if before.digest = after.digest then
+                return null;
+            end if;
+            batch := after;
+            batch.digest := sha256(before.digest || after.digest);
+    end case;
     if batch.rows > 0 then
         insert into audit.changes (table_schema, table_name, operation, batch_of, row_count,
             digest, compliance_category, severity)
