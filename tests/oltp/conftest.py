@@ -12,6 +12,8 @@ import psycopg
 import pytest
 from yoyo import get_backend, read_migrations
 
+from oltp.audit import canonical
+from tests.oltp.auditing import Audited, copy_of
 from tests.oltp.valid_rows import ValidRows
 
 MIGRATIONS = Path(__file__).parents[2] / "oltp" / "migrations"
@@ -77,3 +79,17 @@ def rows(database) -> Iterator[ValidRows]:
     with psycopg.connect(database.app) as connection:
         yield ValidRows(connection)
         connection.rollback()
+
+
+@pytest.fixture(scope="module")
+def audited(database, tmp_path_factory) -> Audited:
+    """A copy of the migrated database whose audit one module may break."""
+    return copy_of(database.admin, tmp_path_factory.mktemp("audit"))
+
+
+@pytest.fixture
+def connection(audited):
+    """What a test does is undone after it."""
+    with canonical.connect(audited.admin) as opened:
+        yield opened
+        opened.rollback()

@@ -9,24 +9,10 @@ import pytest
 from psycopg import errors
 
 from oltp import quality, retention
-from oltp.audit import canonical
 from oltp.audit.canonical import link
-from tests.oltp.auditing import CHANGE, Audited, copy_of
+from tests.oltp.auditing import CHANGE
 
 SEALED = "enc:1:" + "A" * 30
-
-
-@pytest.fixture(scope="module")
-def audited(database, tmp_path_factory) -> Audited:
-    return copy_of(database.admin, tmp_path_factory.mktemp("audit"))
-
-
-@pytest.fixture
-def connection(audited):
-    """What a test does is undone after it."""
-    with canonical.connect(audited.admin) as opened:
-        yield opened
-        opened.rollback()
 
 
 def customer(connection) -> str:

@@ -10,24 +10,9 @@ import pytest
 from psycopg import errors
 
 from oltp import retention
-from oltp.audit import canonical
-from tests.oltp.auditing import Audited, copy_of
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SEALED = "enc:1:" + "A" * 30
-
-
-@pytest.fixture(scope="module")
-def audited(database, tmp_path_factory) -> Audited:
-    return copy_of(database.admin, tmp_path_factory.mktemp("audit"))
-
-
-@pytest.fixture
-def connection(audited):
-    """What a test does is undone after it."""
-    with canonical.connect(audited.admin) as opened:
-        yield opened
-        opened.rollback()
 
 
 def customer(connection, closed_at: str | None = None) -> UUID:
