@@ -6,12 +6,62 @@ from enum import StrEnum
 
 
 class MessageKind(StrEnum):
-    """What a network asks for."""
+    """What a network asks for and we decide; an advice is what was decided for us."""
 
     PURCHASE = "PURCHASE"
     VERIFICATION = "VERIFICATION"
     INCREMENT = "INCREMENT"
     ADVICE = "ADVICE"
+
+
+class CardMessageKind(StrEnum):
+    """What a network tells us about an authorization: applied, never decided."""
+
+    REVERSAL = "REVERSAL"
+    ADVICE = "ADVICE"
+    CLEARING = "CLEARING"
+    FORCE_POST = "FORCE_POST"
+    REFUND = "REFUND"
+    CHARGEBACK = "CHARGEBACK"
+    REPRESENTMENT = "REPRESENTMENT"
+    DISPUTE_WON = "DISPUTE_WON"
+    DISPUTE_LOST = "DISPUTE_LOST"
+
+
+class CardMessageState(StrEnum):
+    """What became of a message."""
+
+    APPLIED = "APPLIED"
+    PARKED = "PARKED"
+    REFUSED = "REFUSED"
+    LAPSED = "LAPSED"
+
+
+class Network(StrEnum):
+    """Which network carries a message; holds live differently long on each."""
+
+    VISA = "VISA"
+    MASTERCARD = "MASTERCARD"
+    AMEX = "AMEX"
+    DOMESTIC = "DOMESTIC"
+
+
+class SpendPeriod(StrEnum):
+    """How long a spend limit counts, in the program's time zone. A week begins on Monday."""
+
+    DAY = "DAY"
+    WEEK = "WEEK"
+    MONTH = "MONTH"
+    LIFETIME = "LIFETIME"
+
+
+class RuleStatus(StrEnum):
+    """Where a version of the rules stands."""
+
+    DRAFT = "DRAFT"
+    SHADOW = "SHADOW"
+    ACTIVE = "ACTIVE"
+    RETIRED = "RETIRED"
 
 
 class ClearingKind(StrEnum):

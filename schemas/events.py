@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.codes import EventClass
+from schemas.codes_card import MessageKind, Network
 
 FOLDER = Path(__file__).parent / "events"
 # What every event of the outbox says of itself, before what it says of its subject.
@@ -104,6 +106,13 @@ class AuthorizationRequested:
     requested_at: datetime
     deadline_at: datetime
     correlation_id: str
+    message_kind: str = MessageKind.PURCHASE
+    original_key: str | None = None
+    amount_is_total: bool = False
+    partial_allowed: bool = False
+    network: str = Network.DOMESTIC
+    terminal_latitude_e6: int | None = None
+    terminal_longitude_e6: int | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,10 @@ class AuthorizationDecided:
     requested_at: datetime
     decided_at: datetime
     correlation_id: str
+    message_kind: str = MessageKind.PURCHASE
+    stand_in: bool = False
+    risk_score: int | None = None
+    rules_hit: Sequence[str] = ()
 
 
 def request_hash(
@@ -138,7 +151,30 @@ def request_hash(
     mcc: str,
     merchant_country: str,
     channel: str,
+    message_kind: str = MessageKind.PURCHASE,
+    original_key: str | None = None,
+    amount_is_total: bool = False,
+    partial_allowed: bool = False,
+    network: str = Network.DOMESTIC,
+    terminal_latitude_e6: int | None = None,
+    terminal_longitude_e6: int | None = None,
 ) -> str:
-    """SHA-256 of what is asked for: the same key with another hash is a conflict, not a repeat."""
-    body = (card_id.lower(), amount_minor, currency, merchant_id, mcc, merchant_country, channel)
+    """SHA-256 of what is asked for: the same key with another hash is a conflict, not a repeat.
+
+    Where the terminal stands is not part of it: a repeat may know it better.
+    """
+    body = (
+        card_id.lower(),
+        amount_minor,
+        currency,
+        merchant_id,
+        mcc,
+        merchant_country,
+        channel,
+        message_kind,
+        original_key,
+        amount_is_total,
+        partial_allowed,
+        network,
+    )
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()

@@ -15,9 +15,34 @@ create table card.merchants (
     updated_at timestamptz not null default now()
 );
 
+create function card.is_time_zone(name text) returns boolean
+language sql stable
+return exists (select from pg_timezone_names z where z.name = is_time_zone.name);
+
+-- What accounts have in common: when their day begins, and what may be approved for a card while nobody
+-- can decide.
+create table card.programs (
+    program_id text primary key check (program_id ~ '^[a-z][a-z0-9_]*$'),
+    name text not null,
+    time_zone text not null default 'UTC' check (card.is_time_zone(time_zone)),
+    -- Accounts are lines with collateral: their health is judged.
+    is_collateralized boolean not null default false,
+    stand_in_amount_minor bigint not null default 0 check (stand_in_amount_minor >= 0),
+    stand_in_count integer not null default 0 check (stand_in_count >= 0),
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+insert into card.programs (
+    program_id, name, time_zone, is_collateralized, stand_in_amount_minor, stand_in_count, created_at,
+    updated_at)
+values
+    ('standard', 'Standard', 'UTC', false, 5000, 3, '2020-01-01Z', '2020-01-01Z'),
+    ('collateral', 'Line with collateral', 'UTC', true, 0, 0, '2020-01-01Z', '2020-01-01Z');
+
 create table card.card_accounts (
     account_id uuid primary key,
     customer_id uuid not null references customer.customers,
+    program_id text not null default 'standard' references card.programs,
     external_ref text unique,
     currency char(3) not null check (currency ~ '^[A-Z]{3}$'),
     credit_limit_minor bigint not null check (credit_limit_minor >= 0),
@@ -41,8 +66,6 @@ create table card.cards (
         check (status in ('ACTIVE', 'BLOCKED', 'LOST', 'STOLEN', 'CLOSED')),
     issued_on date not null,
     expires_on date not null,
-    daily_count_limit integer check (daily_count_limit >= 0),
-    daily_amount_limit_minor bigint check (daily_amount_limit_minor >= 0),
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     check (expires_on > issued_on)
@@ -70,6 +93,11 @@ create table card.authorizations (
     mcc char(4) not null check (mcc ~ '^[0-9]{4}$'),
     merchant_country char(2) not null check (merchant_country ~ '^[A-Z]{2}$'),
     channel text not null check (channel in ('CHIP', 'CONTACTLESS', 'ECOMMERCE', 'ATM')),
+    network text not null default 'DOMESTIC'
+        check (network in ('VISA', 'MASTERCARD', 'AMEX', 'DOMESTIC')),
+    -- Where the terminal stands, in millionths of a degree.
+    terminal_latitude_e6 integer check (terminal_latitude_e6 between -90000000 and 90000000),
+    terminal_longitude_e6 integer check (terminal_longitude_e6 between -180000000 and 180000000),
     decision text not null check (decision in ('APPROVED', 'DECLINED')),
     response_code char(2) not null check (response_code ~ '^[0-9]{2}$'),
     reason_code text not null
@@ -78,13 +106,19 @@ create table card.authorizations (
             'ACCOUNT_NOT_ACTIVE', 'CUSTOMER_NOT_ACTIVE', 'KYC_NOT_VALID', 'CURRENCY_NOT_SUPPORTED',
             'MERCHANT_NOT_ALLOWED', 'VELOCITY_EXCEEDED', 'INSUFFICIENT_CREDIT',
             'AMOUNT_LIMIT_EXCEEDED', 'COUNT_LIMIT_EXCEEDED', 'DEADLINE_EXCEEDED',
-            'DECIDER_UNAVAILABLE')),
+            'DECIDER_UNAVAILABLE', 'SANCTIONED', 'MCC_NOT_ALLOWED', 'COUNTRY_NOT_ALLOWED',
+            'IMPOSSIBLE_TRAVEL', 'RISK_TOO_HIGH', 'HEALTH_TOO_LOW', 'PRICE_STALE',
+            'ORIGINAL_NOT_FOUND', 'ORIGINAL_ENDED', 'STAND_IN_APPROVED', 'STAND_IN_DECLINED')),
     -- Answered by the stand-in policy because the decider was late or away.
     is_stand_in boolean not null default false,
     -- Every rule that fired, and the facts and feature values they were decided on.
     rule_hits jsonb not null,
     facts jsonb not null,
     rule_version text not null,
+    -- The number of this decision in the life of its card (card.card_states), and what was available
+    -- on the account when it was judged. Null for history that was decided elsewhere.
+    card_version bigint check (card_version > 0),
+    available_minor bigint,
     requested_at timestamptz not null,
     decided_at timestamptz not null,
     created_at timestamptz not null default now(),
@@ -94,7 +128,9 @@ create table card.authorizations (
     check (response_code <> '10'
         or coalesce(approved_amount_minor > 0 and approved_amount_minor < amount_minor, false)),
     check (message_kind <> 'VERIFICATION' or amount_minor = 0),
-    check ((message_kind = 'INCREMENT') = (parent_authorization_id is not null))
+    check (message_kind <> 'INCREMENT' or decision = 'DECLINED'
+        or parent_authorization_id is not null),
+    check (message_kind in ('INCREMENT', 'ADVICE') or parent_authorization_id is null)
 );
 create index on card.authorizations (card_id, decided_at);
 create index on card.authorizations (account_id, decided_at);
@@ -118,16 +154,6 @@ create table card.holds (
 );
 create index on card.holds (account_id) where status in ('PENDING', 'PARTIALLY_CAPTURED');
 create index on card.holds (expires_at) where status in ('PENDING', 'PARTIALLY_CAPTURED');
-
--- Approved spend per card and UTC day, written under the account's lock, so that a
--- count or amount limit holds exactly under concurrent requests.
-create table card.card_spend (
-    card_id uuid not null references card.cards,
-    spend_date date not null,
-    approved_count integer not null,
-    approved_amount_minor bigint not null,
-    primary key (card_id, spend_date)
-);
 
 -- What was presented for payment: of an authorization, or (force post) of none.
 create table card.clearings (

@@ -9,7 +9,7 @@
 --
 -- Functions that act with more than their caller's rights belong to ledger_keeper (0015 hands them
 -- over): it selects, inserts into this schema, and updates the three balances.
--- depends: 0007.card
+-- depends: 0007.card_control
 
 create table ledger.accounts (
     ledger_account_id uuid primary key,
