@@ -7,6 +7,45 @@
 -- what released the last of it: CAPTURED, REVERSED (a void) or EXPIRED.
 -- depends: 0009.decide_and_hold
 
+-- How long approvals are held, as card.hold_period reads it. A hold that ends too early lets its money
+-- be spent twice; one that ends too late keeps it from its owner. The networks' windows are the time in
+-- which a merchant may present without being charged back for lateness.
+insert into card.hold_periods (
+    network, mcc_from, mcc_to, hold_days, reason, created_at, updated_at)
+select p.network, p.mcc_from, p.mcc_to, p.hold_days, p.reason, '2020-01-01Z', '2020-01-01Z'
+from (
+    values
+        ('ANY', '0000', '9999', 7, 'Presented within days; a week covers weekends and late batches'),
+        ('VISA', '0000', '9999', 10, 'Ordered by its holder and not present: ten days to ship'),
+        ('ANY', '3351', '3500', 31, 'Car rental by brand: held while the car is out'),
+        ('ANY', '7512', '7519', 31, 'Car, truck and motor home rental: held while it is out'),
+        ('ANY', '3501', '3999', 31, 'Lodging by brand: held for the stay'),
+        ('ANY', '7011', '7012', 31, 'Hotels and timeshares: held for the stay'),
+        ('ANY', '7033', '7033', 31, 'Camp grounds: held for the stay'),
+        ('ANY', '4411', '4411', 31, 'Cruise lines: the account on board is settled at its end'),
+        ('MASTERCARD', '3351', '3500', 30, 'A preauthorization is good for thirty days'),
+        ('MASTERCARD', '7512', '7519', 30, 'A preauthorization is good for thirty days'),
+        ('MASTERCARD', '3501', '3999', 30, 'A preauthorization is good for thirty days'),
+        ('MASTERCARD', '7011', '7012', 30, 'A preauthorization is good for thirty days'),
+        ('MASTERCARD', '4411', '4411', 30, 'A preauthorization is good for thirty days'),
+        ('ANY', '5542', '5542', 3, 'Fuel at the pump: far more is held than is filled up'),
+        ('MASTERCARD', '5542', '5542', 2, 'Its pumps tell the true amount within the hour')
+) as p (network, mcc_from, mcc_to, hold_days, reason);
+
+-- How long an approval is held: the narrowest range of codes, and of equal ones the network's own. It
+-- is counted from when we decide, by our clock, never from a merchant's time.
+create function card.hold_period(network text, mcc text) returns interval
+language sql stable set search_path = pg_catalog as $$
+    select coalesce((
+        select make_interval(days => p.hold_days)
+        from card.hold_periods p
+        where p.network in (hold_period.network, 'ANY')
+            and hold_period.mcc between p.mcc_from and p.mcc_to
+        order by p.mcc_to::integer - p.mcc_from::integer, p.network = 'ANY'
+        limit 1
+    ), interval '7 days')
+$$;
+
 -- Whether the entry is there already; raises MR002 when its key was used for another one.
 create function ledger.is_known(entry_id uuid, key text) returns boolean
 language plpgsql stable set search_path = pg_catalog as $$
