@@ -1,0 +1,310 @@
+"""What a card did in the last day, as decisions see it: exact windows at any later moment. Pure.
+
+A history is a value: `after` gives a new one and leaves the old as it was. It knows how many
+decisions the card has had (`version`), so whoever judges on it can be told that there is a later
+one. Windows are left-open and right-closed, (t - window, t], in whole milliseconds, over the
+attempts before the one that is judged, and never over more than the last MOST_ATTEMPTS of them:
+counts stand still there, and memory is bounded. What the features mean is in schemas/features.py.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from schemas import places
+from schemas.codes import Channel, Decision
+from schemas.features import (
+    DAY_S,
+    HOUR_S,
+    MINUTE_S,
+    MOST_ATTEMPTS,
+    PRESENT_CHANNELS,
+    SMALL_BELOW_MINOR,
+)
+
+MINUTE_MS, HOUR_MS, DAY_MS = MINUTE_S * 1000, HOUR_S * 1000, DAY_S * 1000
+FORMAT = 1
+NOWHERE = (0, None, None, "")
+# When the card was last present somewhere and accepted: time, latitude, longitude, country.
+Place = tuple[int, int | None, int | None, str]
+# Of all attempts before an entry: declined, approved amount, small ones, card not present.
+Totals = tuple[int, int, int, int]
+
+
+class Swipe(Protocol):
+    """What the features need of the request that is judged."""
+
+    @property
+    def merchant_id(self) -> str: ...
+    @property
+    def merchant_country(self) -> str: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def terminal_latitude_e6(self) -> int | None: ...
+    @property
+    def terminal_longitude_e6(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One decided request. An approval in part was approved for less than was asked."""
+
+    decided_at_ms: int
+    decision: str
+    amount_minor: int
+    approved_amount_minor: int
+    merchant_id: str
+    mcc: str
+    country: str
+    channel: str
+    latitude_e6: int | None
+    longitude_e6: int | None
+    currency: str
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], decided_at_ms: int) -> Attempt:
+        """The attempt that a row of card.authorizations tells of."""
+        is_approved = row["decision"] == Decision.APPROVED
+        approved = row["approved_amount_minor"]
+        return cls(
+            decided_at_ms,
+            row["decision"],
+            row["amount_minor"],
+            (row["amount_minor"] if approved is None else approved) if is_approved else 0,
+            row["merchant_id"],
+            row["mcc"],
+            row["merchant_country"],
+            row["channel"],
+            row["terminal_latitude_e6"],
+            row["terminal_longitude_e6"],
+            row["currency"],
+        )
+
+
+class _Log:
+    """Attempts in order, only ever added to; histories of one card share it, each its own part."""
+
+    __slots__ = ("start", "times", "totals")
+
+    def __init__(self, start: int, times: list[int], totals: list[Totals]) -> None:
+        # The number of the first entry; totals has one more item than times.
+        self.start = start
+        self.times = times
+        self.totals = totals
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.times)
+
+    def part(self, first: int, end: int) -> _Log:
+        """A log of its own of the entries from `first` to before `end`."""
+        i, n = first - self.start, end - self.start
+        declined, spent, small, absent = self.totals[i]
+        totals = [
+            (d - declined, s - spent, m - small, a - absent)
+            for d, s, m, a in self.totals[i : n + 1]
+        ]
+        return _Log(first, self.times[i:n], totals)
+
+
+class CardHistory:
+    """The attempts of a card that still count, numbered from `_first` to before `_end`."""
+
+    __slots__ = (
+        "_countries", "_end", "_first", "_log", "_merchants", "_place", "last_decided_at_ms",
+        "version",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        version: int,
+        last_decided_at_ms: int,
+        log: _Log,
+        bounds: tuple[int, int],
+        seen: tuple[dict[str, int], dict[str, int]],
+        place: Place,
+    ) -> None:
+        self.version = version
+        self.last_decided_at_ms = last_decided_at_ms
+        self._log = log
+        self._first, self._end = bounds
+        # The number of the last attempt at each merchant and in each country, oldest first.
+        self._merchants, self._countries = seen
+        self._place = place
+
+    @classmethod
+    def empty(cls, version: int = 0, last_decided_at_ms: int = 0) -> CardHistory:
+        """A card that did nothing in the last day."""
+        log = _Log(0, [], [(0, 0, 0, 0)])
+        return cls(version, last_decided_at_ms, log, (0, 0), ({}, {}), NOWHERE)
+
+    @classmethod
+    def of(cls, version: int, attempts: Iterable[Attempt]) -> CardHistory:
+        """The history that ends with these attempts, in order; `version` decisions in all."""
+        history = cls.empty()
+        for attempt in attempts:
+            history = history.after(attempt)
+        history.version = version
+        return history
+
+    def after(self, attempt: Attempt) -> CardHistory:
+        """The history with one decision more. Its time does not go back."""
+        at_ms = max(attempt.decided_at_ms, self.last_decided_at_ms)
+        log, number = self._log, self._end
+        if log.end != number:  # another history went on from here
+            log = log.part(self._first, number)
+        end = number + 1
+        log.times.append(at_ms)
+        log.totals.append(_added(log.totals[-1], attempt))
+        opens = bisect_right(log.times, at_ms - DAY_MS, self._first - log.start) + log.start
+        first = max(opens, end - MOST_ATTEMPTS)
+        if first - log.start > MOST_ATTEMPTS:
+            log = log.part(first, end)
+        is_here = attempt.decision == Decision.APPROVED and attempt.channel in PRESENT_CHANNELS
+        place = (
+            (at_ms, attempt.latitude_e6, attempt.longitude_e6, attempt.country)
+            if is_here
+            else self._place
+        )
+        seen = (
+            _seen(self._merchants, attempt.merchant_id, number, first),
+            _seen(self._countries, attempt.country, number, first),
+        )
+        return CardHistory(self.version + 1, at_ms, log, (first, end), seen, place)
+
+    def features(self, now_ms: int, request: Swipe) -> dict[str, int | None]:
+        """Every decision feature at the moment; none before the last decision."""
+        now_ms = max(now_ms, self.last_decided_at_ms)
+        start, times, totals = self._log.start, self._log.times, self._log.totals
+        end = self._end - start
+        day = bisect_right(times, now_ms - DAY_MS, self._first - start, end)
+        hour = bisect_right(times, now_ms - HOUR_MS, day, end)
+        ten_minutes = bisect_right(times, now_ms - 10 * MINUTE_MS, hour, end)
+        five_minutes = bisect_right(times, now_ms - 5 * MINUTE_MS, ten_minutes, end)
+        minute = bisect_right(times, now_ms - MINUTE_MS, five_minutes, end)
+        declined, spent, small, absent = totals[end]
+        declined_hour, spent_hour, _, absent_hour = totals[hour]
+        kmh, km = self._travel(now_ms, request)
+        oldest = day + start
+        return {
+            "card_attempts_1m": end - minute,
+            "card_attempts_5m": end - five_minutes,
+            "card_attempts_1h": end - hour,
+            "card_attempts_24h": end - day,
+            "card_declines_1h": declined - declined_hour,
+            "card_spend_1h": spent - spent_hour,
+            "card_spend_24h": spent - totals[day][1],
+            "card_merchants_24h": _count(self._merchants, oldest),
+            "card_countries_24h": _count(self._countries, oldest),
+            "card_small_amounts_10m": small - totals[ten_minutes][2],
+            "card_not_present_1h": absent - absent_hour,
+            "card_seconds_since_last": (now_ms - times[end - 1]) // 1000 if end > day else None,
+            "card_travel_kmh": kmh,
+            "card_travel_km": km,
+            "card_is_new_merchant": int(self._merchants.get(request.merchant_id, -1) < oldest),
+            "card_is_new_country": int(self._countries.get(request.merchant_country, -1) < oldest),
+        }
+
+    def dumps(self) -> bytes:
+        """The history as compact bytes."""
+        i, n = self._first - self._log.start, self._end - self._log.start
+        return orjson.dumps(
+            (
+                FORMAT,
+                self.version,
+                self.last_decided_at_ms,
+                self._first,
+                self._log.times[i:n],
+                self._log.totals[i : n + 1],
+                self._merchants,
+                self._countries,
+                self._place,
+            )
+        )
+
+    @classmethod
+    def loads(cls, data: bytes) -> CardHistory:
+        """What `dumps` wrote; ValueError for anything else, another format too."""
+        found = orjson.loads(data)
+        if not isinstance(found, list) or not found or found[0] != FORMAT:
+            raise ValueError("these bytes are no history of this format: read the card's rows")
+        _, version, last_ms, first, times, totals, merchants, countries, place = found
+        log = _Log(first, times, list(map(tuple, totals)))
+        bounds = (first, first + len(times))
+        return cls(version, last_ms, log, bounds, (merchants, countries), tuple(place))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CardHistory) and self._visible() == other._visible()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"CardHistory(version={self.version}, attempts={self._end - self._first})"
+
+    def _visible(self) -> tuple[object, ...]:
+        part = self._log.part(self._first, self._end)
+        seen = [
+            [(name, number - self._first) for name, number in found.items()]
+            for found in (self._merchants, self._countries)
+        ]
+        return (
+            self.version, self.last_decided_at_ms, part.times, part.totals, seen, self._place,
+        )  # fmt: skip
+
+    def _travel(self, now_ms: int, request: Swipe) -> tuple[int | None, int | None]:
+        """Speed and distance since the card was last present and accepted, both rounded down."""
+        then_ms, latitude, longitude, country = self._place
+        if then_ms <= now_ms - DAY_MS or request.channel not in PRESENT_CHANNELS:
+            return None, None
+        here, there = request.terminal_latitude_e6, request.terminal_longitude_e6
+        if latitude is None or longitude is None or here is None or there is None:
+            km = places.least_km(country, request.merchant_country)
+            if km is None:
+                return None, None
+        else:
+            km = places.distance_km(latitude, longitude, here, there)
+        return km * HOUR_MS // max(now_ms - then_ms, 1), km
+
+
+def _added(totals: Totals, attempt: Attempt) -> Totals:
+    declined, spent, small, absent = totals
+    return (
+        declined + (attempt.decision == Decision.DECLINED),
+        spent + attempt.approved_amount_minor,
+        small + (attempt.amount_minor < SMALL_BELOW_MINOR.get(attempt.currency, 0)),
+        absent + (attempt.channel == Channel.ECOMMERCE),
+    )
+
+
+def _seen(last: dict[str, int], name: str, number: int, first: int) -> dict[str, int]:
+    """Who was seen last at which attempt, without what is before `first`."""
+    seen = last.copy()
+    seen.pop(name, None)
+    seen[name] = number
+    gone = [one for one, at in _until(seen, first)]
+    for one in gone:
+        del seen[one]
+    return seen
+
+
+def _until(seen: dict[str, int], first: int) -> Iterable[tuple[str, int]]:
+    for name, number in seen.items():
+        if number >= first:
+            return
+        yield name, number
+
+
+def _count(seen: dict[str, int], oldest: int) -> int:
+    """How many were seen at `oldest` or later."""
+    count = len(seen)
+    for number in seen.values():
+        if number >= oldest:
+            break
+        count -= 1
+    return count
