@@ -19,7 +19,7 @@ from millrace.current import load_environment
 from millrace.stack.errors import StackError
 
 # What one reaches for first comes first in the help; the rest follows by name.
-FIRST = ("demo", "up", "down", "status", "logs", "doctor")
+FIRST = ("demo", "up", "down", "status", "watch", "logs", "doctor")
 
 
 class Commands(TyperGroup):

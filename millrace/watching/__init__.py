@@ -1,0 +1,1 @@
+"""`millrace watch`: what gateway and worker count, read, subtracted and drawn."""
