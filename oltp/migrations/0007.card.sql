@@ -121,7 +121,8 @@ create table card.authorizations (
     available_minor bigint,
     requested_at timestamptz not null,
     decided_at timestamptz not null,
-    created_at timestamptz not null default now(),
+    -- When it was judged, under the account's lock: comparable with the journal's ledger.entries.
+    created_at timestamptz not null default clock_timestamp(),
     check ((decision = 'APPROVED') = (response_code in ('00', '10'))),
     check ((response_code = '10') = (reason_code = 'PARTIALLY_APPROVED')),
     check (decision = 'APPROVED' or coalesce(approved_amount_minor, 0) = 0),
