@@ -37,6 +37,51 @@ class CardMessageState(StrEnum):
     LAPSED = "LAPSED"
 
 
+class MessageOutcome(StrEnum):
+    """What a message came to. schemas/lifecycle.py says which, in which state."""
+
+    # Applied.
+    REVERSED = "REVERSED"
+    PARTLY_REVERSED = "PARTLY_REVERSED"
+    CLEARED = "CLEARED"
+    OVER_CAPTURED = "OVER_CAPTURED"
+    CLEARED_LATE = "CLEARED_LATE"
+    FORCE_POSTED = "FORCE_POSTED"
+    REFUNDED = "REFUNDED"
+    CREDITED = "CREDITED"
+    REPRESENTED = "REPRESENTED"
+    WON = "WON"
+    LOST = "LOST"
+    HELD = "HELD"
+    RAISED = "RAISED"
+    LOWERED = "LOWERED"
+    RELEASED = "RELEASED"
+    RECORDED = "RECORDED"
+    EXPIRED = "EXPIRED"
+    # Applied, and it was so already.
+    NO_EFFECT = "NO_EFFECT"
+    # Parked, and what becomes of it when nothing comes.
+    WAITING = "WAITING"
+    NEVER_AUTHORIZED = "NEVER_AUTHORIZED"
+    # Refused.
+    INVALID_AMOUNT = "INVALID_AMOUNT"
+    INVALID_REASON = "INVALID_REASON"
+    WRONG_CARD = "WRONG_CARD"
+    WRONG_CURRENCY = "WRONG_CURRENCY"
+    ACCOUNT_NOT_FOUND = "ACCOUNT_NOT_FOUND"
+    ORIGINAL_NOT_FOUND = "ORIGINAL_NOT_FOUND"
+    ORIGINAL_ENDED = "ORIGINAL_ENDED"
+    ALREADY_CAPTURED = "ALREADY_CAPTURED"
+    ALREADY_ADVISED = "ALREADY_ADVISED"
+    ALREADY_DISPUTED = "ALREADY_DISPUTED"
+    DUPLICATE_REFERENCE = "DUPLICATE_REFERENCE"
+    EXCEEDS_CLEARED = "EXCEEDS_CLEARED"
+    NO_DISPUTE = "NO_DISPUTE"
+    DISPUTE_ENDED = "DISPUTE_ENDED"
+    # Not a message of ours: an authorization has its key.
+    KEY_USED = "KEY_USED"
+
+
 class Network(StrEnum):
     """Which network carries a message; holds live differently long on each."""
 
@@ -44,6 +89,16 @@ class Network(StrEnum):
     MASTERCARD = "MASTERCARD"
     AMEX = "AMEX"
     DOMESTIC = "DOMESTIC"
+
+
+class HoldNetwork(StrEnum):
+    """Whose approvals a hold period is for."""
+
+    VISA = "VISA"
+    MASTERCARD = "MASTERCARD"
+    AMEX = "AMEX"
+    DOMESTIC = "DOMESTIC"
+    ANY = "ANY"
 
 
 class SpendPeriod(StrEnum):

@@ -22,8 +22,12 @@ insert into card.card_accounts (account_id, customer_id, currency, credit_limit_
 values (%s, %s, 'CZK', %s, current_date)
 """
 NEW_CARD = """
-insert into card.cards (card_id, account_id, product, issued_on, expires_on, daily_count_limit)
-values (%s, %s, 'CLASSIC', current_date, current_date + 1000, %s)
+insert into card.cards (card_id, account_id, product, issued_on, expires_on)
+values (%s, %s, 'CLASSIC', current_date, current_date + 1000)
+"""
+NEW_LIMIT = """
+insert into card.spend_limits (card_id, period, currency, count_limit)
+values (%s, 'DAY', 'CZK', %s)
 """
 
 
@@ -60,7 +64,9 @@ def new_card(
         connection.execute(NEW_CUSTOMER, (card.customer_id,))
         connection.execute(NEW_KYC, (str(uuid.uuid4()), card.customer_id))
         connection.execute(NEW_ACCOUNT, (card.account_id, card.customer_id, credit_limit_minor))
-        connection.execute(NEW_CARD, (card.card_id, card.account_id, daily_count_limit))
+        connection.execute(NEW_CARD, (card.card_id, card.account_id))
+        if daily_count_limit is not None:
+            connection.execute(NEW_LIMIT, (card.card_id, daily_count_limit))
     return card
 
 

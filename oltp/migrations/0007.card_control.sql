@@ -6,7 +6,7 @@
 -- count, by amount, or both. Only approvals in the limit's currency count.
 create table card.spend_limits (
     spend_limit_id uuid primary key default gen_random_uuid(),
-    card_id uuid references card.cards on delete cascade,
+    card_id uuid references card.cards,
     account_id uuid references card.card_accounts,
     program_id text references card.programs,
     period text not null check (period in ('DAY', 'WEEK', 'MONTH', 'LIFETIME')),
@@ -25,7 +25,7 @@ create unique index on card.spend_limits (program_id, period, currency) where pr
 
 -- What has been approved under a limit. A period without a row is counted from card.authorizations.
 create table card.spend_counters (
-    spend_limit_id uuid not null references card.spend_limits on delete cascade,
+    spend_limit_id uuid not null references card.spend_limits,
     period_start timestamptz not null,
     approved_count bigint not null check (approved_count >= 0),
     approved_amount_minor bigint not null check (approved_amount_minor >= 0),

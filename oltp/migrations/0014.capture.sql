@@ -5,8 +5,8 @@
 -- Not captured, and why:
 --   customer.subject_keys, customer.key_requests, provider.credentials: keys must never leave.
 --   restricted.*: two roles may read it here; a topic would let everybody.
---   provider.rate_limits, card.card_spend: counters that move with every call and can be counted
---     from what is captured.
+--   provider.rate_limits, card.spend_counters, card.card_states: counters that move with every call
+--     and can be counted from what is captured.
 --   card.fraud_labels: the truth that models are judged by; they must not learn it from the lake.
 --   audit.changes, audit.chain: they repeat, row by row, what the tables send themselves, and would
 --     double the log to decode; their proof holds only where the chain is.
@@ -67,9 +67,16 @@ create publication millrace for table
     risk.risk_factors,
     risk.bureau_scores,
     card.merchants,
+    card.programs,
     card.card_accounts,
     card.cards,
+    card.spend_limits,
+    card.hold_periods,
+    card.rule_versions,
+    card.rule_changes,
     card.authorizations,
+    card.shadow_verdicts,
+    card.card_messages,
     card.holds,
     card.clearings,
     card.disputes,
@@ -104,5 +111,7 @@ alter table kyc.onboarding_cases replica identity full; -- compliance_notes
 alter table kyc.checklist_items replica identity full; -- notes
 alter table kyc.aml_matches replica identity full; -- reason: a reviewer's words
 alter table credit.collateral_positions replica identity full; -- description
+alter table card.rule_versions replica identity full; -- document
+alter table card.card_messages replica identity full; -- body
 alter table ledger.reconciliation_breaks replica identity full; -- explanation
 alter table ops.notifications replica identity full; -- error: another system's words

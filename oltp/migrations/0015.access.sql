@@ -94,7 +94,7 @@ begin
     end loop;
 end
 $$;
-grant update on card.card_spend, ops.heartbeat to app_rw;
+grant update on card.spend_counters, card.card_states, ops.heartbeat to app_rw;
 grant update (known_at) on card.fraud_labels to app_rw;
 grant execute on all routines in schema card, ledger to app_rw;
 grant insert on ledger.accounts, ledger.entries, ledger.postings, ledger.statement_lines,
@@ -124,7 +124,7 @@ end
 $$;
 -- What may go again, as long as no record refers to it.
 grant delete on customer.customers, customer.account_holders, kyc.kyc_records,
-    credit.applications, credit.offers, card.cards to app_rw;
+    credit.applications, credit.offers, card.cards, card.spend_limits to app_rw;
 -- Keys are brought in with their customer, and read by functions of their keeper only (0017).
 revoke select on customer.subject_keys from app_rw;
 grant select (customer_id, created_at, destroyed_at) on customer.subject_keys to app_rw;
@@ -221,6 +221,7 @@ grant update (posted_minor, held_minor, updated_at) on card.card_accounts to led
 grant update (outstanding_principal_minor, updated_at) on credit.active_credits to ledger_keeper;
 -- Ends holds (0009.hold_life), and follows what a reconciliation found.
 grant update (status, captured_amount_minor, updated_at) on card.holds to ledger_keeper;
+grant insert on card.card_events to ledger_keeper;
 grant update on ledger.reconciliation_breaks to ledger_keeper;
 grant execute on all routines in schema card to ledger_keeper;
 grant execute on all routines in schema ledger, card to ledger_keeper;

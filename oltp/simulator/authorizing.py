@@ -14,7 +14,7 @@ from oltp.simulator.rows import Row
 from oltp.simulator.settling import Approval, Settler, expires_after_s
 from schemas.codes import RESPONSE_CODE, Reason
 
-AUTHORIZATIONS, SPEND = "card.authorizations", "card.card_spend"
+AUTHORIZATIONS = "card.authorizations"
 EMBARGOED = "KP"
 NOT_FOR_JUNIORS = "7995"
 # Attempts of a card in an hour; the next one is refused.
@@ -90,17 +90,15 @@ class Authorizer:
     ) -> tuple[int, Reason]:
         """What may be approved of it: all, a part where that is taken, or nothing."""
         amount, available = swipe.amount_minor, self._account.available_minor
-        card = slot.card or {}
         count, spent = self.spent.get((card_id, moment // clock.DAY_S), (0, 0))
         if amount > available:
             if swipe.kind.mcc in TAKES_PART and available > amount // 4 > 0:
                 amount = available
             else:
                 return 0, Reason.INSUFFICIENT_CREDIT
-        if card["daily_count_limit"] is not None and count >= card["daily_count_limit"]:
+        if slot.limits and count >= slot.limits["count_limit"]:
             return 0, Reason.COUNT_LIMIT_EXCEEDED
-        limit = card["daily_amount_limit_minor"]
-        if limit is not None and spent + amount > limit:
+        if slot.limits and spent + amount > slot.limits["amount_limit_minor"]:
             return 0, Reason.AMOUNT_LIMIT_EXCEEDED
         return amount, Reason.APPROVED
 
@@ -108,12 +106,6 @@ class Authorizer:
         total = self.spent.setdefault((card_id, moment // clock.DAY_S), [0, 0])
         total[0] += 1
         total[1] += amount
-
-    def write_spent(self) -> None:
-        """The spend counters of all days, as the decider keeps them."""
-        rows = self._account.life.rows.by_table[SPEND]
-        for (card_id, day), (count, amount) in self.spent.items():
-            rows.append((card_id, clock.day_of(day * clock.DAY_S), count, amount))
 
     def _write(self, moment: int, swipe: Swipe, card: Row, approved: int, reason: Reason) -> str:
         amount, kind = swipe.amount_minor, "PURCHASE" if swipe.amount_minor else "VERIFICATION"
@@ -194,5 +186,4 @@ COLUMNS = (
     "decided_at",
     "created_at",
 )
-SPEND_COLUMNS = ("card_id", "spend_date", "approved_count", "approved_amount_minor")
 _BY_STATE = {"LOST": Reason.CARD_LOST, "STOLEN": Reason.CARD_STOLEN}

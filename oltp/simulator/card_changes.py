@@ -126,10 +126,10 @@ def card_deleted(scene: Scene) -> int:
     """A card that was never used is removed; its id is unknown from now on."""
     card = scene.any(
         "select card_id from card.cards c where external_ref like 'sim:%%'"
-        " and not exists (select from card.card_spend s where s.card_id = c.card_id)"
         " and not exists (select from card.authorizations a where a.card_id = c.card_id)"
         " order by card_id"
     )
+    scene.do("delete from card.spend_limits where card_id = %s", card)
     return scene.do("delete from card.cards where card_id = %s", card)
 
 

@@ -62,7 +62,6 @@ class CardLife:
         if self.leaves:
             self.account.plan(self.leaves, self._settle_up)
         self.account.live()
-        self.authorizer.write_spent()
 
     @property
     def is_settled(self) -> bool:

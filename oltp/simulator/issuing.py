@@ -53,10 +53,20 @@ class Slot:
             status="ACTIVE",
             issued_on=issued_on,
             expires_on=months_after(issued_on, months),
-            **self.limits,
             created_at=at,
             updated_at=at,
         )
+        if self.limits:
+            life.rows.add(
+                "card.spend_limits",
+                spend_limit_id=life.id("spend_limit", f"{wallet.number}/{part}"),
+                card_id=self.card["card_id"],
+                period="DAY",
+                currency=wallet.row["currency"],
+                **self.limits,
+                created_at=at,
+                updated_at=at,
+            )
         self.issued += 1
         wallet.tell(moment, "CARD_ISSUED", self.card["card_id"])
         if not life.happens(NEVER_RENEWED):
@@ -121,13 +131,12 @@ class Wallet:
     def add_slot(self, moment: int, product: str) -> Slot:
         """One more card."""
         thousand, chance = THOUSAND_MINOR[self.row["currency"]], self.life.chance
-        has_limits = chance.random() < 0.2
-        limits = {
-            "daily_count_limit": chance.choice((2, 3, 10)) if has_limits else None,
-            "daily_amount_limit_minor": (
-                thousand // chance.choice((1, 2, 4)) if has_limits else None
-            ),
-        }
+        limits: Row = {}
+        if chance.random() < 0.2:
+            limits = {
+                "count_limit": chance.choice((2, 3, 10)),
+                "amount_limit_minor": thousand // chance.choice((1, 2, 4)),
+            }
         slot = Slot(self, len(self.slots), product, limits)
         self.slots.append(slot)
         slot.issue(moment, is_first=True)

@@ -35,6 +35,7 @@ TABLES = (
     "card.card_accounts",
     "customer.account_holders",
     "card.cards",
+    "card.spend_limits",
     "credit.applications",
     "risk.bureau_scores",
     "risk.risk_assessments",
@@ -52,7 +53,6 @@ TABLES = (
     "credit.adverse_action_reasons",
     "card.authorizations",
     "card.holds",
-    "card.card_spend",
     "card.card_events",
     "card.fraud_labels",
     "ledger.entries",
@@ -64,7 +64,6 @@ TABLES = (
 )
 COLUMNS: dict[str, tuple[str, ...]] = {
     authorizing.AUTHORIZATIONS: authorizing.COLUMNS,
-    authorizing.SPEND: authorizing.SPEND_COLUMNS,
     account.HOLDS: account.HOLD_COLUMNS,
     events.EVENTS: events.EVENT_COLUMNS,
     events.CLEARINGS: events.CLEARING_COLUMNS,

@@ -118,11 +118,11 @@ def test_a_frame_is_judged_like_a_table() -> None:
 
 def test_large_amounts_are_not_rounded_by_nulls_beside_them() -> None:
     large = 9_007_199_254_740_993
-    rows = [row("cards", 1, daily_amount_limit_minor=large),
-            row("cards", 2, daily_amount_limit_minor=None)]  # fmt: skip
+    rows = [row("authorizations", 1, available_minor=large),
+            row("authorizations", 2, available_minor=None)]  # fmt: skip
     from expectations.frames import live_rows
 
-    assert live_rows(table("cards", *rows))["daily_amount_limit_minor"][0] == large
+    assert live_rows(table("authorizations", *rows))["available_minor"][0] == large
 
 
 def test_a_rule_that_cannot_be_evaluated_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,8 +180,8 @@ def test_every_amount_has_a_currency_beside_it(columns):
     # Amounts of these are in the currency of the row that they are about.
     parts = {
         "credit.receipt_allocations",
-        "card.cards",
-        "card.card_spend",
+        "card.programs",
+        "card.spend_counters",
         "ledger.credit_limits",
         "ledger.reconciliation_runs",
     }
@@ -242,7 +242,7 @@ def run_as(database, role: str, statement: str) -> None:
         ("app_rw", "alter table credit.payments add column x text"),
         ("app_rw", "create table card.mine (x text)"),
         ("app_rw", "drop publication millrace"),
-        ("cdc", "select * from card.card_spend"),
+        ("cdc", "select * from card.spend_counters"),
         ("cdc", "update customer.customers set status = 'CLOSED'"),
         ("cdc", "insert into ledger.entries default values"),
         ("cdc", "delete from ops.outbox"),

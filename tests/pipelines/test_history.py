@@ -30,7 +30,7 @@ def change(key: int, place: int, op: str, limit: int | None, out_of_line: bool) 
     row: dict[str, Any] = {c.name: None for c in CARDS.columns} | {"card_id": f"card-{key}"}
     unchanged = OTHERS if op == "d" else ["external_ref"] if out_of_line else []
     if op != "d":
-        row |= {"daily_count_limit": limit, "status": "ACTIVE"}
+        row |= {"product": limit and f"P{limit}", "status": "ACTIVE"}
         row |= {"external_ref": None if out_of_line else f"ref-{place}"}
     return row | {
         "_op": op,

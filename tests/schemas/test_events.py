@@ -75,7 +75,8 @@ def test_the_newest_version_of_an_event_is_the_one_that_is_written(tmp_path: Pat
 
 def test_every_reason_has_one_response_code() -> None:
     assert set(codes.RESPONSE_CODE) == set(codes.Reason)
-    assert [r for r, code in codes.RESPONSE_CODE.items() if code == "00"] == [codes.Reason.APPROVED]
+    approvals = [r for r, code in codes.RESPONSE_CODE.items() if code == "00"]
+    assert approvals == [codes.Reason.APPROVED, codes.Reason.STAND_IN_APPROVED]
 
 
 def test_features_are_named_after_their_entity_and_once() -> None:

@@ -4,6 +4,7 @@ select
     -- ids
     account_id,
     customer_id,
+    program_id,
     -- facts
     external_ref,
     currency,

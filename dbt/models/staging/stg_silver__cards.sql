@@ -8,8 +8,6 @@ select
     external_ref,
     product,
     status as card_status,
-    daily_count_limit,
-    daily_amount_limit_minor,
     -- dates and instants
     issued_on,
     expires_on,
