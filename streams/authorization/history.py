@@ -12,12 +12,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 
 from schemas import places
 from schemas.codes import Channel, Decision
+from schemas.events import AuthorizationRequested
 from schemas.features import (
     DAY_S,
     HOUR_S,
@@ -29,6 +31,7 @@ from schemas.features import (
 
 MINUTE_MS, HOUR_MS, DAY_MS = MINUTE_S * 1000, HOUR_S * 1000, DAY_S * 1000
 FORMAT = 1
+EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 NOWHERE = (0, None, None, "")
 # When the card was last present somewhere and accepted: time, latitude, longitude, country.
 Place = tuple[int, int | None, int | None, str]
@@ -36,24 +39,15 @@ Place = tuple[int, int | None, int | None, str]
 Totals = tuple[int, int, int, int]
 
 
-class Swipe(Protocol):
-    """What the features need of the request that is judged."""
-
-    @property
-    def merchant_id(self) -> str: ...
-    @property
-    def merchant_country(self) -> str: ...
-    @property
-    def channel(self) -> str: ...
-    @property
-    def terminal_latitude_e6(self) -> int | None: ...
-    @property
-    def terminal_longitude_e6(self) -> int | None: ...
+def milliseconds(moment: datetime) -> int:
+    """Whole milliseconds since 1970, rounded down, exactly."""
+    return (moment - EPOCH) // MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One decided request. An approval in part was approved for less than was asked."""
+    """One decided request, as its row has it: an increment's amount is what it added, an approval
+    in part was approved for less than was asked, a refusal for nothing."""
 
     decided_at_ms: int
     decision: str
@@ -68,8 +62,10 @@ class Attempt:
     currency: str
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], decided_at_ms: int) -> Attempt:
+    def from_row(cls, row: Mapping[str, Any], decided_at_ms: int | None = None) -> Attempt:
         """The attempt that a row of card.authorizations tells of."""
+        if decided_at_ms is None:
+            decided_at_ms = milliseconds(row["decided_at"])
         is_approved = row["decision"] == Decision.APPROVED
         approved = row["approved_amount_minor"]
         return cls(
@@ -178,7 +174,7 @@ class CardHistory:
         )
         return CardHistory(self.version + 1, at_ms, log, (first, end), seen, place)
 
-    def features(self, now_ms: int, request: Swipe) -> dict[str, int | None]:
+    def features(self, now_ms: int, request: AuthorizationRequested) -> dict[str, int | None]:
         """Every decision feature at the moment; none before the last decision."""
         now_ms = max(now_ms, self.last_decided_at_ms)
         start, times, totals = self._log.start, self._log.times, self._log.totals
@@ -242,7 +238,8 @@ class CardHistory:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CardHistory) and self._visible() == other._visible()
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash((self.version, self.last_decided_at_ms))
 
     def __repr__(self) -> str:
         return f"CardHistory(version={self.version}, attempts={self._end - self._first})"
@@ -257,7 +254,9 @@ class CardHistory:
             self.version, self.last_decided_at_ms, part.times, part.totals, seen, self._place,
         )  # fmt: skip
 
-    def _travel(self, now_ms: int, request: Swipe) -> tuple[int | None, int | None]:
+    def _travel(
+        self, now_ms: int, request: AuthorizationRequested
+    ) -> tuple[int | None, int | None]:
         """Speed and distance since the card was last present and accepted, both rounded down."""
         then_ms, latitude, longitude, country = self._place
         if then_ms <= now_ms - DAY_MS or request.channel not in PRESENT_CHANNELS:

@@ -1,128 +1,80 @@
-"""The authorization rules: a table in order, the first failing one gives the reason. Pure.
+"""Decides a request: checks and rules in order, the first that refuses gives the reason. Pure.
 
-Amounts are minor units of the request's currency. What must hold exactly under concurrency
-(available credit, daily limits) is judged again by the database; nothing approved here is final.
+The order: form, amount and deadline; card, account and customer; expiry; sanctions and KYC;
+currency; then the rules of lists, velocity and risk, the risk score, available credit, and health.
+Amounts are minor units of the request's currency. What must hold exactly under concurrency (credit,
+spend limits, increments) is judged again under the database's lock: an approval here may become
+less there, a refusal stays one.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
 
 from schemas.codes import (
     EXPONENT,
     RESPONSE_CODE,
     AccountStatus,
-    CardProduct,
     CardStatus,
-    Channel,
     CustomerStatus,
     Decision,
     KycStatus,
     Reason,
 )
 from schemas.events import AuthorizationRequested
-from schemas.features import FEATURES
+from streams.authorization import health
+from streams.authorization.form import LARGEST_AMOUNT_MINOR, amount_is_valid, malformed_field
+from streams.authorization.history import EPOCH, MILLISECOND, milliseconds
+from streams.authorization.known import (
+    Account,
+    Card,
+    CardFacts,
+    Customer,
+    Features,
+    Health,
+    KycRecord,
+    facts_document,
+    facts_from_document,
+)
+from streams.authorization.rules import Hit, RuleSet, Signal
 
-RULE_VERSION = "2026-11-1"
-HOLD_DAYS = 7
+__all__ = [
+    "LARGEST_AMOUNT_MINOR", "Account", "Card", "CardFacts", "Customer", "Health", "Hit",
+    "KycRecord", "RuleSet", "Signal", "Verdict", "decide", "derived_id", "facts_document",
+    "facts_from_document", "well_formed",
+]  # fmt: skip
+
 # Ids follow from the key, so a request that is decided again names the same rows.
 NAMESPACE = uuid.UUID("6b1f7f0e-6e0b-5c39-9a53-1f6f2d8f4a10")
-
-LARGEST_AMOUNT_MINOR = 10**15
-CLOCK_SKEW = timedelta(minutes=5)
-EMBARGOED_COUNTRIES = frozenset({"CU", "IR", "KP", "SY"})
-# Gambling, bars, tobacco and cash are not for juniors.
-JUNIOR_REFUSED_MCCS = frozenset({"7995", "5813", "5993", "6011"})
-# Attempts a card may make in a window; the request itself comes on top.
-VELOCITY_LIMITS = {"card_attempts_1m": 120, "card_attempts_1h": 1200}
-WINDOWS_S = {f.name: f.window_s for f in FEATURES if f.name in VELOCITY_LIMITS}
-
-PATTERNS = {
-    "request_id": re.compile(r"[!-~]{1,128}"),
-    "idempotency_key": re.compile(r"[!-~]{1,128}"),
-    "request_hash": re.compile(r"[0-9a-f]{64}"),
-    "card_id": re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
-    "currency": re.compile(r"[A-Z]{3}"),
-    "merchant_id": re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,64}"),
-    "mcc": re.compile(r"[0-9]{4}"),
-    "merchant_country": re.compile(r"[A-Z]{2}"),
-    "channel": re.compile("|".join(Channel)),
+# The database holds no malformed request, and a late one takes no key.
+UNSTORED = frozenset({Reason.FORMAT_ERROR, Reason.INVALID_AMOUNT, Reason.DEADLINE_EXCEEDED})
+BY_CARD_STATUS: dict[str, Reason] = {
+    CardStatus.LOST: Reason.CARD_LOST,
+    CardStatus.STOLEN: Reason.CARD_STOLEN,
 }
-
-
-@dataclass(frozen=True)
-class Card:
-    """The card asked for."""
-
-    account_id: str
-    product: str
-    status: str
-    expires_on: date
-
-
-@dataclass(frozen=True)
-class Account:
-    """The account it draws on."""
-
-    customer_id: str
-    currency: str
-    credit_limit_minor: int
-    posted_minor: int
-    held_minor: int
-    status: str
-
-    @property
-    def available_minor(self) -> int:
-        """What may still be approved."""
-        return self.credit_limit_minor - self.posted_minor - self.held_minor
-
-
-@dataclass(frozen=True)
-class Customer:
-    """Who owns the account."""
-
-    status: str
-    country: str
-
-
-@dataclass(frozen=True)
-class KycRecord:
-    """One check of the customer."""
-
-    verification_type: str
-    status: str
-    updated_at: datetime
-    expires_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class CardFacts:
-    """What is known of a card at the moment of the decision. No card: unknown to us."""
-
-    card: Card | None = None
-    account: Account | None = None
-    customer: Customer | None = None
-    kyc: tuple[KycRecord, ...] = ()
-    attempts: tuple[tuple[str, int], ...] = ()
-    # True when read from Redis: good enough to approve on, not to refuse on.
-    is_copy: bool = False
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The policy's answer: the first failing rule's reason, and every rule that failed."""
+    """The policy's answer: the first refusal's reason, every refusal, and what they rest on."""
 
     reason: Reason
-    hits: tuple[Reason, ...]
-    rule_version: str = RULE_VERSION
+    hits: tuple[Hit, ...]
+    rule_version: str
+    moment: datetime
+    features: Features
+    risk_score: int = 0
+    signals: tuple[Signal, ...] = ()
 
     @property
     def approved(self) -> bool:
-        """True when no rule failed."""
+        """True when nothing refused."""
         return self.reason is Reason.APPROVED
 
     @property
@@ -135,21 +87,40 @@ class Verdict:
         """ISO 8583 data element 39."""
         return RESPONSE_CODE[self.reason]
 
-    @property
+    @cached_property
     def is_storable(self) -> bool:
-        """False for a request so malformed that the database could not hold it."""
-        return not MALFORMED.intersection(self.hits)
+        """False for a request so malformed that the database could not hold it, or a late one."""
+        return not any(hit.reason in UNSTORED for hit in self.hits)
 
 
-Hit = Reason | None
-Rule = Callable[[AuthorizationRequested, CardFacts, datetime], Hit]
-MALFORMED = frozenset({Reason.FORMAT_ERROR, Reason.INVALID_AMOUNT})
-
-
-def decide(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Verdict:
-    """The verdict on a request. A request whose caller has stopped waiting is never approved."""
-    hits = tuple(hit for rule in RULES if (hit := rule(request, facts, now)) is not None)
-    return Verdict(hits[0] if hits else Reason.APPROVED, hits)
+def decide(
+    request: AuthorizationRequested, facts: CardFacts, rules: RuleSet, now: datetime
+) -> Verdict:
+    """The verdict on a request. One whose caller has stopped waiting is never approved."""
+    moment, moment_ms = _moment(now, facts.history.last_decided_at_ms)
+    if (malformed := well_formed(request, moment)) is not None:
+        return Verdict(malformed.reason, (malformed,), rules.version, moment, {})
+    features = facts.features
+    if features is None:
+        features = facts.history.features(moment_ms, request)
+    values = _values(request, facts, features)
+    hits = _standing(request, facts, moment)
+    hits += rules.hits(values)
+    signals = rules.signals(values)
+    score = sum(signal.points for signal in signals)
+    if score >= rules.decline_at:
+        hits.append(_too_risky(score, rules.decline_at, signals))
+    account = facts.account
+    if account is not None:
+        if short := _credit(request, account):
+            hits.append(short)
+        if rules.health and (
+            low := health.hit(rules.health, account, facts.health, request.amount_minor, moment)
+        ):
+            hits.append(low)
+    hits += rules.health_hits(values)
+    reason = hits[0].reason if hits else Reason.APPROVED
+    return Verdict(reason, tuple(hits), rules.version, moment, features, score, signals)
 
 
 def derived_id(kind: str, idempotency_key: str) -> str:
@@ -157,133 +128,132 @@ def derived_id(kind: str, idempotency_key: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{kind}:{idempotency_key}"))
 
 
-def well_formed(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """Every field has its form, and the request is not from the future."""
-    if any(not p.fullmatch(getattr(request, name)) for name, p in PATTERNS.items()):
-        return Reason.FORMAT_ERROR
-    if request.requested_at > now + CLOCK_SKEW:
-        return Reason.FORMAT_ERROR
+def well_formed(request: AuthorizationRequested, now: datetime) -> Hit | None:
+    """Why the database could not hold the request, or None."""
+    if (field := malformed_field(request, now)) is not None:
+        return Hit("format", Reason.FORMAT_ERROR, f"{field} has not the form it must have")
+    if not amount_is_valid(request):
+        return Hit(
+            "amount",
+            Reason.INVALID_AMOUNT,
+            f"{request.amount_minor} is no amount of a {request.message_kind};"
+            f" 0 to {LARGEST_AMOUNT_MINOR} are, and of a verification 0",
+        )
     return None
 
 
-def amount_is_valid(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """Neither negative nor absurd; refunds have their own kind."""
-    is_valid = 0 <= request.amount_minor <= LARGEST_AMOUNT_MINOR
-    return None if is_valid else Reason.INVALID_AMOUNT
+def _moment(now: datetime, last_ms: int) -> tuple[datetime, int]:
+    """When the decision is taken, and in milliseconds: never before the card's last one."""
+    now_ms = milliseconds(now)
+    if now_ms > last_ms:
+        return now, now_ms
+    # The end of that millisecond: the last decision may have been anywhere in it.
+    return max(now, EPOCH + (last_ms + 1) * MILLISECOND - MICROSECOND), max(now_ms, last_ms)
 
 
-def in_time(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """The caller still waits."""
-    return Reason.DEADLINE_EXCEEDED if now > request.deadline_at else None
-
-
-def card_is_known(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """There is such a card."""
-    return Reason.UNKNOWN_CARD if facts.card is None else None
-
-
-def card_is_active(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """Lost and stolen have reasons of their own."""
-    if facts.card is None or facts.card.status == CardStatus.ACTIVE:
-        return None
-    by_status: dict[str, Reason] = {
-        CardStatus.LOST: Reason.CARD_LOST,
-        CardStatus.STOLEN: Reason.CARD_STOLEN,
+def _values(
+    request: AuthorizationRequested, facts: CardFacts, features: Features
+) -> Mapping[str, Any]:
+    """What rules may look at: features, and the fields named in conditions.FIELDS."""
+    card, account, customer = facts.card, facts.account, facts.customer
+    return {
+        **features,
+        "amount_minor": request.amount_minor,
+        "merchant_id": request.merchant_id,
+        "mcc": request.mcc,
+        "merchant_country": request.merchant_country,
+        "channel": request.channel,
+        "network": request.network,
+        "currency": request.currency,
+        "message_kind": request.message_kind,
+        "product": card.product if card else None,
+        "program_id": account.program_id if account else None,
+        "utilization_percent": _utilization(request, account) if account else None,
+        "customer_country": customer.country if customer else None,
+        "region": _region(request, customer) if customer else None,
     }
-    return by_status.get(facts.card.status, Reason.CARD_NOT_ACTIVE)
 
 
-def card_is_not_expired(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """The last day counts, in UTC."""
-    has_expired = facts.card is not None and now.date() > facts.card.expires_on
-    return Reason.CARD_EXPIRED if has_expired else None
+def _utilization(request: AuthorizationRequested, account: Account) -> int:
+    """How much of the limit would be used, rounded down; all of it when there is none."""
+    used = account.posted_minor + account.held_minor + request.amount_minor
+    limit = account.credit_limit_minor
+    return used * 100 // limit if limit else 100
 
 
-def account_is_active(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """The card draws on an account in use."""
-    if facts.card is None:
-        return None
-    is_active = facts.account is not None and facts.account.status == AccountStatus.ACTIVE
-    return None if is_active else Reason.ACCOUNT_NOT_ACTIVE
+def _region(request: AuthorizationRequested, customer: Customer) -> str:
+    return "home" if request.merchant_country == customer.country else "abroad"
 
 
-def customer_is_active(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """The account's owner may use products."""
-    if facts.card is None:
-        return None
-    is_active = facts.customer is not None and facts.customer.status == CustomerStatus.ACTIVE
-    return None if is_active else Reason.CUSTOMER_NOT_ACTIVE
+def _standing(request: AuthorizationRequested, facts: CardFacts, moment: datetime) -> list[Hit]:
+    """Refusals that no version of the rules can do without."""
+    hits: list[Hit] = []
+    if moment > request.deadline_at:
+        late_ms = (moment - request.deadline_at) // MILLISECOND
+        hits.append(
+            Hit(
+                "deadline", Reason.DEADLINE_EXCEEDED, f"the caller stopped waiting {late_ms} ms ago"
+            )
+        )
+    card, account, customer = facts.card, facts.account, facts.customer
+    if card is None:
+        hits.append(Hit("card", Reason.UNKNOWN_CARD, f"there is no card {request.card_id}"))
+    else:
+        if card.status != CardStatus.ACTIVE:
+            reason = BY_CARD_STATUS.get(card.status, Reason.CARD_NOT_ACTIVE)
+            hits.append(Hit("card_status", reason, f"the card is {card.status}"))
+        if account is None or account.status != AccountStatus.ACTIVE:
+            said = f"the account is {account.status}" if account else "the card has no account"
+            hits.append(Hit("account_status", Reason.ACCOUNT_NOT_ACTIVE, said))
+        if customer is None or customer.status != CustomerStatus.ACTIVE:
+            said = f"the customer is {customer.status}" if customer else "nobody owns the account"
+            hits.append(Hit("customer_status", Reason.CUSTOMER_NOT_ACTIVE, said))
+        # The last day counts, in UTC.
+        if moment.date() > card.expires_on:
+            said = f"the card was valid through {card.expires_on}"
+            hits.append(Hit("expiry", Reason.CARD_EXPIRED, said))
+        if facts.is_sanctioned:
+            said = "the customer is confirmed to be on a sanctions list"
+            hits.append(Hit("sanctions", Reason.SANCTIONED, said))
+        if problem := _kyc_problem(facts.kyc, moment):
+            hits.append(Hit("kyc", Reason.KYC_NOT_VALID, problem))
+    if request.currency not in EXPONENT or (account and request.currency != account.currency):
+        ours = f"; the account's is {account.currency}" if account else ""
+        said = f"{request.currency} is not converted{ours}"
+        hits.append(Hit("currency", Reason.CURRENCY_NOT_SUPPORTED, said))
+    return hits
 
 
-def kyc_is_valid(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
+def _kyc_problem(records: tuple[KycRecord, ...], moment: datetime) -> str | None:
     """Some kind of check has passed and not run out, and no kind's latest check was failed."""
-    if facts.card is None:
-        return None
-    latest = _latest_of_each_type(facts.kyc)
-    is_rejected = any(record.status == KycStatus.REJECTED for record in latest)
-    is_verified = any(
-        record.status == KycStatus.VERIFIED
-        and (record.expires_at is None or now < record.expires_at)
-        for record in latest
-    )
-    return None if is_verified and not is_rejected else Reason.KYC_NOT_VALID
-
-
-def currency_is_the_accounts(
-    request: AuthorizationRequested, facts: CardFacts, now: datetime
-) -> Hit:
-    """No conversion: a known currency, and the account's own."""
-    is_ours = facts.account is None or request.currency == facts.account.currency
-    is_known = request.currency in EXPONENT
-    return None if is_known and is_ours else Reason.CURRENCY_NOT_SUPPORTED
-
-
-def merchant_is_allowed(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """Neither embargoed nor closed to the product."""
-    is_junior = facts.card is not None and facts.card.product == CardProduct.JUNIOR
-    is_refused = request.merchant_country in EMBARGOED_COUNTRIES or (
-        is_junior and request.mcc in JUNIOR_REFUSED_MCCS
-    )
-    return Reason.MERCHANT_NOT_ALLOWED if is_refused else None
-
-
-def within_velocity(request: AuthorizationRequested, facts: CardFacts, now: datetime) -> Hit:
-    """Fewer attempts in each window than its limit."""
-    is_beyond = any(count >= VELOCITY_LIMITS[name] for name, count in facts.attempts)
-    return Reason.VELOCITY_EXCEEDED if is_beyond else None
-
-
-def within_available_credit(
-    request: AuthorizationRequested, facts: CardFacts, now: datetime
-) -> Hit:
-    """Zero verifies the account and takes nothing."""
-    is_beyond = (
-        facts.account is not None
-        and request.amount_minor > 0
-        and request.amount_minor > facts.account.available_minor
-    )
-    return Reason.INSUFFICIENT_CREDIT if is_beyond else None
-
-
-RULES: tuple[Rule, ...] = (
-    well_formed,
-    amount_is_valid,
-    in_time,
-    card_is_known,
-    card_is_active,
-    card_is_not_expired,
-    account_is_active,
-    customer_is_active,
-    kyc_is_valid,
-    currency_is_the_accounts,
-    merchant_is_allowed,
-    within_velocity,
-    within_available_credit,
-)
-
-
-def _latest_of_each_type(records: Iterable[KycRecord]) -> tuple[KycRecord, ...]:
     latest: dict[str, KycRecord] = {}
-    for record in sorted(records, key=lambda r: r.updated_at):
-        latest[record.verification_type] = record
-    return tuple(latest.values())
+    for record in records:
+        known = latest.get(record.verification_type)
+        if known is None or record.updated_at >= known.updated_at:
+            latest[record.verification_type] = record
+    is_verified = False
+    for record in latest.values():
+        if record.status == KycStatus.REJECTED:
+            return f"the latest {record.verification_type} check was rejected"
+        if record.status == KycStatus.VERIFIED:
+            is_verified |= record.expires_at is None or moment < record.expires_at
+    return None if is_verified else f"none of {len(latest)} kinds of checks holds"
+
+
+def _too_risky(score: int, decline_at: int, signals: tuple[Signal, ...]) -> Hit:
+    parts = ", ".join(f"{one.points} for {one.rule} ({one.explanation})" for one in signals)
+    said = f"risk {score}, refused from {decline_at}: {parts}"
+    return Hit("risk_score", Reason.RISK_TOO_HIGH, said)
+
+
+def _credit(request: AuthorizationRequested, account: Account) -> Hit | None:
+    """Zero takes nothing; a part may be taken; what a new total adds only the database knows."""
+    amount, available = request.amount_minor, account.available_minor
+    if amount <= available or amount == 0 or request.amount_is_total:
+        return None
+    if request.partial_allowed and available > 0:
+        return None
+    return Hit(
+        "available_credit", Reason.INSUFFICIENT_CREDIT,
+        f"{amount} was asked for, {max(0, available)} is available",
+    )  # fmt: skip
