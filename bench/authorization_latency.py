@@ -1,7 +1,7 @@
 """How long an answer takes, request on the topic to decision on the topic, beside a raw loop's.
 
-Open loop: a request that waits behind others counts from its planned moment. At 200/s, at 1,000/s and
-at half of what the worker can do; then HTTP at 200/s. About six minutes.
+Open loop: a request that waits behind others counts from its planned moment. At 200/s, at 1,000/s
+and at half of what the worker can do; then HTTP at 200/s. About six minutes.
 """
 
 from __future__ import annotations
