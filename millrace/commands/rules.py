@@ -25,11 +25,10 @@ from streams.authorization.ruleset_source import from_file, from_row
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Rules as versioned data: draft, shadow, promote, roll back.
-
-A version begins as a DRAFT (from a YAML file), is evaluated in SHADOW beside the one that decides,
-is promoted to ACTIVE and RETIRED by the next one. `report` says what would have changed;
-`millrace backtest` says it for the past, without waiting.""",
+    help="Rules as versioned data: draft, shadow, promote, roll back.\n\n"
+    "A version begins as a DRAFT (from a YAML file), is evaluated in SHADOW beside the one that"
+    " decides, is promoted to ACTIVE, and RETIRED by the next one. `report` says what it would have"
+    " changed so far; `millrace backtest` says it for the past, without waiting.",
 )
 COLOURS = {"ACTIVE": "green", "SHADOW": "cyan", "DRAFT": "yellow", "RETIRED": "dim"}
 Name = Annotated[str, typer.Argument(metavar="VERSION", help="As `millrace rules list` shows it.")]

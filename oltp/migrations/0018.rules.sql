@@ -125,18 +125,17 @@ return card.activate_rules(version, expected, array['SHADOW'], 'promoted', chang
 
 -- What decided before `version` was promoted: the version retired in that step.
 create function card.rules_before(version text) returns text
-language sql stable set search_path = pg_catalog, pg_temp
-begin atomic
-select c.version
-from card.rule_changes c
-where c.from_status = 'ACTIVE' and c.to_status = 'RETIRED'
-    and c.changed_at <= (
-        select max(p.changed_at) from card.rule_changes p
-        where p.version = rules_before.version and p.from_status = 'SHADOW'
-            and p.to_status = 'ACTIVE')
-order by c.changed_at desc
-limit 1;
-end;
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select c.version
+    from card.rule_changes c
+    where c.from_status = 'ACTIVE' and c.to_status = 'RETIRED'
+        and c.changed_at <= (
+            select max(p.changed_at) from card.rule_changes p
+            where p.version = rules_before.version and p.from_status = 'SHADOW'
+                and p.to_status = 'ACTIVE')
+    order by c.changed_at desc
+    limit 1
+$$;
 
 -- Back to what decided before the version that decides now, or to any that ever did; says to which.
 create function card.roll_back_rules(
@@ -191,3 +190,326 @@ begin
     end loop;
 end
 $$;
+
+-- What a new database decides by: schemas/rules/default.yaml as JSON, held equal by a test
+-- (`python -m oltp.default_rules` writes it here again).
+-- noqa: disable=LT05
+-- default rules begin
+select card.draft_rules('2026-11-1', $rules$
+{
+  "version": "2026-11-1",
+  "description": "Embargoes, juniors, velocity, travel, a risk score, and collateral.",
+  "rules": [
+    {
+      "id": "embargoed_country",
+      "stage": "lists",
+      "reason": "MERCHANT_NOT_ALLOWED",
+      "when": {
+        "field": "merchant_country",
+        "in": [
+          "CU",
+          "IR",
+          "KP",
+          "SY"
+        ]
+      },
+      "explanation": "the merchant is in {merchant_country}, which is under embargo"
+    },
+    {
+      "id": "not_for_juniors",
+      "stage": "lists",
+      "reason": "MERCHANT_NOT_ALLOWED",
+      "when": {
+        "all": [
+          {
+            "field": "product",
+            "in": [
+              "JUNIOR"
+            ]
+          },
+          {
+            "field": "mcc",
+            "in": [
+              "7995",
+              "5813",
+              "5993",
+              "6011"
+            ]
+          }
+        ]
+      },
+      "explanation": "merchants of category {mcc} are closed to {product} cards"
+    },
+    {
+      "id": "collateral_is_not_for_cash",
+      "stage": "lists",
+      "reason": "MCC_NOT_ALLOWED",
+      "when": {
+        "all": [
+          {
+            "field": "program_id",
+            "in": [
+              "collateral"
+            ]
+          },
+          {
+            "field": "mcc",
+            "in": [
+              "4829",
+              "6010-6012",
+              "6050-6051",
+              "7800-7802",
+              "7995"
+            ]
+          }
+        ]
+      },
+      "explanation": "merchants of category {mcc} are closed to program {program_id}"
+    },
+    {
+      "id": "collateral_country",
+      "stage": "lists",
+      "reason": "COUNTRY_NOT_ALLOWED",
+      "when": {
+        "all": [
+          {
+            "field": "program_id",
+            "in": [
+              "collateral"
+            ]
+          },
+          {
+            "field": "merchant_country",
+            "in": [
+              "AF",
+              "BY",
+              "MM",
+              "RU"
+            ]
+          }
+        ]
+      },
+      "explanation": "{merchant_country} is closed to program {program_id}"
+    },
+    {
+      "id": "attempts_in_a_minute",
+      "stage": "velocity",
+      "reason": "VELOCITY_EXCEEDED",
+      "when": {
+        "feature": "card_attempts_1m",
+        ">=": 120
+      },
+      "explanation": "{card_attempts_1m} attempts within a minute; {limit.card_attempts_1m} are allowed"
+    },
+    {
+      "id": "attempts_in_an_hour",
+      "stage": "velocity",
+      "reason": "VELOCITY_EXCEEDED",
+      "when": {
+        "feature": "card_attempts_1h",
+        ">=": 1200
+      },
+      "explanation": "{card_attempts_1h} attempts within an hour; {limit.card_attempts_1h} are allowed"
+    },
+    {
+      "id": "impossible_travel",
+      "stage": "velocity",
+      "reason": "IMPOSSIBLE_TRAVEL",
+      "when": {
+        "all": [
+          {
+            "feature": "card_travel_km",
+            ">": 100
+          },
+          {
+            "feature": "card_travel_kmh",
+            ">": 900
+          }
+        ]
+      },
+      "explanation": "{card_travel_km} km from where the card was last present, at {card_travel_kmh} km/h; beyond {limit.card_travel_km} km nobody travels faster than {limit.card_travel_kmh} km/h"
+    },
+    {
+      "id": "small_amounts_then_a_large_one",
+      "stage": "risk",
+      "reason": "RISK_TOO_HIGH",
+      "when": {
+        "all": [
+          {
+            "feature": "card_small_amounts_10m",
+            ">=": 5
+          },
+          {
+            "field": "amount_minor",
+            ">=": {
+              "USD": 30000,
+              "EUR": 30000,
+              "GBP": 30000,
+              "CZK": 500000,
+              "JPY": 45000,
+              "KWD": 90000
+            }
+          }
+        ]
+      },
+      "explanation": "{amount_minor} after {card_small_amounts_10m} small amounts within ten minutes; from {limit.card_small_amounts_10m} of them on, less than {limit.amount_minor} is allowed"
+    }
+  ],
+  "risk": {
+    "decline_at": 100,
+    "points": [
+      {
+        "id": "fast_travel",
+        "points": 25,
+        "when": {
+          "all": [
+            {
+              "feature": "card_travel_km",
+              ">": 100
+            },
+            {
+              "feature": "card_travel_kmh",
+              ">": 500
+            }
+          ]
+        },
+        "explanation": "{card_travel_km} km at {card_travel_kmh} km/h"
+      },
+      {
+        "id": "new_country",
+        "points": 15,
+        "when": {
+          "all": [
+            {
+              "feature": "card_is_new_country",
+              "==": 1
+            },
+            {
+              "feature": "card_attempts_24h",
+              ">=": 1
+            }
+          ]
+        },
+        "explanation": "first time in {merchant_country} within a day"
+      },
+      {
+        "id": "abroad",
+        "points": 5,
+        "when": {
+          "field": "region",
+          "in": [
+            "abroad"
+          ]
+        },
+        "explanation": "a card from {customer_country} in {merchant_country}"
+      },
+      {
+        "id": "many_countries",
+        "points": 30,
+        "when": {
+          "feature": "card_countries_24h",
+          ">=": 10
+        },
+        "explanation": "{card_countries_24h} countries within a day"
+      },
+      {
+        "id": "many_declines",
+        "points": 20,
+        "when": {
+          "feature": "card_declines_1h",
+          ">=": 20
+        },
+        "explanation": "{card_declines_1h} declines within an hour"
+      },
+      {
+        "id": "small_amounts",
+        "points": 20,
+        "when": {
+          "feature": "card_small_amounts_10m",
+          ">=": 10
+        },
+        "explanation": "{card_small_amounts_10m} small amounts within ten minutes"
+      },
+      {
+        "id": "many_attempts",
+        "points": 10,
+        "when": {
+          "feature": "card_attempts_5m",
+          ">=": 100
+        },
+        "explanation": "{card_attempts_5m} attempts within five minutes"
+      },
+      {
+        "id": "many_merchants",
+        "points": 10,
+        "when": {
+          "feature": "card_merchants_24h",
+          ">=": 100
+        },
+        "explanation": "{card_merchants_24h} merchants within a day"
+      },
+      {
+        "id": "risky_merchant",
+        "points": 15,
+        "when": {
+          "field": "mcc",
+          "in": [
+            "4829",
+            "5967",
+            "6050-6051",
+            "7800-7802",
+            "7995"
+          ]
+        },
+        "explanation": "merchants of category {mcc} are risky"
+      },
+      {
+        "id": "large_online",
+        "points": 15,
+        "when": {
+          "all": [
+            {
+              "field": "channel",
+              "in": [
+                "ECOMMERCE"
+              ]
+            },
+            {
+              "field": "amount_minor",
+              ">=": {
+                "USD": 100000,
+                "EUR": 100000,
+                "GBP": 100000,
+                "CZK": 2000000,
+                "JPY": 150000,
+                "KWD": 300000
+              }
+            }
+          ]
+        },
+        "explanation": "{amount_minor} online is a lot"
+      },
+      {
+        "id": "close_to_the_limit",
+        "points": 10,
+        "when": {
+          "field": "utilization_percent",
+          ">=": 95
+        },
+        "explanation": "{utilization_percent} % of the credit limit would be used"
+      }
+    ]
+  },
+  "health": {
+    "programs": [
+      "collateral"
+    ],
+    "floor": "1.10",
+    "stale_after_s": 900
+  }
+}
+$rules$, 'migration', 'the rules of a new installation');
+select card.shadow_rules('2026-11-1', 'migration', 'the rules of a new installation');
+select card.promote_rules('2026-11-1', 'migration', 'the rules of a new installation');
+-- default rules end
+-- noqa: enable=LT05

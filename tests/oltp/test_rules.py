@@ -9,7 +9,7 @@ from itertools import count
 import psycopg
 import pytest
 
-from oltp import rules
+from oltp import default_rules, rules
 from oltp.rules import RulesError
 from streams.authorization.ruleset_source import DEFAULT, from_file, from_row
 
@@ -46,15 +46,17 @@ def statuses(connection, *names: str) -> list[str]:
 
 def test_a_new_database_decides_by_the_default_rules(empty_migrated):
     with psycopg.connect(empty_migrated.app) as connection:
-        found = rules.active(connection)
-        assert len(rules.versions(connection)) == 1
+        (found,) = rules.versions(connection)
         steps = rules.changes(connection, found.version)
     default = from_file(DEFAULT)
-    assert found.version == default.version
-    assert from_row(found.version, found.document) == default, (
-        "schemas/rules/default.yaml and oltp/migrations/0018.rules.sql differ"
-    )
-    assert [(step.from_status, step.to_status) for step in steps] == [(None, "ACTIVE")]
+    assert found.status == "ACTIVE"
+    assert from_row(found.version, found.document).document == default.document
+    assert [step.to_status for step in steps] == ["DRAFT", "SHADOW", "ACTIVE"]
+
+
+def test_the_migration_carries_the_default_rules_as_they_are_in_their_file():
+    text = default_rules.MIGRATION.read_text(encoding="utf-8")
+    assert default_rules.written(text) == text, "run `python -m oltp.default_rules`"
 
 
 def test_a_version_goes_from_draft_to_shadow_to_active_and_each_step_is_written_down(connection):
