@@ -1,0 +1,152 @@
+"""I10: every key in Redis is what Postgres says, recomputed and compared field by field."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import redis
+from psycopg.rows import dict_row
+
+from schemas import keys
+from streams.cache import policy as cache
+from streams.risk import policy as risk
+
+KEY = re.compile(r"^(?P<entity>[a-z_]+):\{(?P<id>[^}]*)\}:(?P<what>[a-z_]+)$")
+COMPLETE = "complete"
+KYC_ROWS = "select * from kyc.kyc_records where customer_id = any(%s::uuid[])"
+ATTEMPT_ROWS = """
+select authorization_id::text, card_id::text, account_id::text, amount_minor, merchant_id,
+    merchant_country::text, decision, decided_at
+from card.authorizations where {column} = %s::uuid
+"""
+# Snapshot of an entity -> where its rows are.
+TABLES = {
+    "card": ("cards", "card.cards"),
+    "account": ("card_accounts", "card.card_accounts"),
+    "customer": ("customers", "customer.customers"),
+}
+Recount = Callable[["Copies", str, list[str]], Iterator[str]]
+
+
+@dataclass
+class Copies:
+    """One Redis and the database it copies."""
+
+    redis: redis.Redis
+    database: psycopg.Connection[dict[str, Any]]
+
+    def rows(self, statement: str, *arguments: Any) -> list[dict[str, Any]]:
+        return self.database.execute(statement, arguments).fetchall()
+
+
+def differences(env: Mapping[str, str]) -> list[str]:
+    """A line for each key that is not as Postgres has it. A key that is not there is no error."""
+    reader = redis.Redis.from_url(env["MILLRACE_REDIS"], decode_responses=True)
+    dsn = env["MILLRACE_OLTP_ADMIN_DSN"]
+    with psycopg.connect(dsn, row_factory=dict_row) as database:
+        database.execute("set transaction isolation level repeatable read")
+        copies = Copies(reader, database)
+        kinds: dict[tuple[str, str], set[str]] = {}
+        wrong = []
+        for key in reader.scan_iter(count=1000):
+            match = KEY.match(key)
+            if match is None:
+                if key not in APART:
+                    wrong.append(f"I10 {key}: nobody can recompute this key")
+                continue
+            what = BELONGS_TO.get(match["what"], match["what"])
+            kinds.setdefault((match["entity"], what), set()).add(match["id"])
+        for (entity, what), ids in sorted(kinds.items()):
+            recount = RECOUNTS.get(what)
+            if recount is None:
+                wrong.append(f"I10 {entity}:*:{what}: nobody can recompute these keys")
+            else:
+                wrong += [f"I10 {line}" for line in recount(copies, entity, sorted(ids))]
+    reader.close()
+    return wrong
+
+
+def snapshots(copies: Copies, entity: str, ids: list[str]) -> Iterator[str]:
+    """Hashes of rows: every field as the row has it; of a row that is gone only the guard."""
+    name, table = TABLES[entity]
+    column = cache.SNAPSHOTS[name].id_column
+    rows = {
+        str(row[column]): row
+        for row in copies.rows(f"select * from {table} where {column} = any(%s::uuid[])", ids)
+    }
+    hashes = _hashes(copies, (cache.SNAPSHOTS[name].key(one) for one in ids))
+    for one, found in zip(ids, hashes, strict=True):
+        row = rows.get(one)
+        wanted = dict(cache.edits(name, None, row)[0].fields) if row else {}
+        yield from _compared(cache.SNAPSHOTS[name].key(one), found, wanted)
+
+
+def kyc(copies: Copies, _entity: str, ids: list[str]) -> Iterator[str]:
+    """Hashes of KYC records: where the hash is complete, every record; else none that is not."""
+    wanted: dict[str, dict[str, Any]] = {one: {} for one in ids}
+    for row in copies.rows(KYC_ROWS, ids):
+        for edit in cache.edits(cache.KYC, None, row):
+            wanted[str(row["customer_id"])].update(edit.fields)
+    hashes = _hashes(copies, map(keys.kyc_snapshot, ids))
+    for one, found in zip(ids, hashes, strict=True):
+        is_complete = found.pop(COMPLETE, None) is not None
+        told = {name: json.loads(text) for name, text in found.items() if not _is_guard(name)}
+        true = {name: json.loads(text) for name, text in wanted[one].items()}
+        if not is_complete:
+            true = {name: record for name, record in true.items() if name in told}
+        yield from _compared(keys.kyc_snapshot(one), told, true)
+
+
+def velocity(copies: Copies, entity: str, ids: list[str]) -> Iterator[str]:
+    """Sorted sets of attempts: no member that is not; where complete, none is missing."""
+    for one in ids:
+        key = keys.velocity(entity, one)
+        found = {m: int(ms) for m, ms in copies.redis.zrange(key, 0, -1, withscores=True)}
+        attempts = map(
+            risk.attempt, copies.rows(ATTEMPT_ROWS.format(column=risk.ID_COLUMN[entity]), one)
+        )
+        wanted = {attempt.member(): attempt.decided_at_ms for attempt in attempts}
+        newest = max(wanted.values(), default=0)
+        is_complete = copies.redis.hget(keys.velocity_meta(entity, one), COMPLETE) is not None
+        phantom = found.items() - wanted.items()
+        if phantom:
+            yield f"{key}: {len(phantom)} members that Postgres does not know"
+        kept = {m for m, ms in wanted.items() if ms >= newest - keys.VELOCITY_TTL_S * 1000}
+        missing = kept - found.keys()
+        if is_complete and missing:
+            yield f"{key}: complete, and {len(missing)} of {len(kept)} attempts are missing"
+
+
+# The last part of a key -> how its keys are recomputed.
+RECOUNTS: dict[str, Recount] = {
+    "snapshot": snapshots,
+    "kyc": kyc,
+    "velocity": velocity,
+}
+# What says something about another key is checked with that one.
+BELONGS_TO = {"velocity_meta": "velocity"}
+# Keys that belong to no entity.
+APART: set[str] = set()
+
+
+def _hashes(copies: Copies, names: Iterable[str]) -> list[dict[str, str]]:
+    pipe = copies.redis.pipeline(transaction=False)
+    for name in names:
+        pipe.hgetall(name)
+    return pipe.execute()
+
+
+def _is_guard(field: str) -> bool:
+    return field.endswith(cache.POSITION)
+
+
+def _compared(key: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    told = {name: value for name, value in found.items() if not _is_guard(name)}
+    for name in sorted(told.keys() | wanted.keys()):
+        if told.get(name) != wanted.get(name):
+            yield f"{key} {name}: {told.get(name)!r}, and it is {wanted.get(name)!r}"
