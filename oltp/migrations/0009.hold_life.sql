@@ -63,7 +63,8 @@ $$;
 -- An amount from one account to another, in the layer POSTED.
 create function ledger.transfer(
     entry_type text, debited uuid, credited uuid, amount_minor bigint, currency text, key text,
-    effective_at timestamptz, over_limit_allowed boolean default false
+    effective_at timestamptz, over_limit_allowed boolean default false,
+    authorization_id uuid default null
 ) returns uuid
 language plpgsql set search_path = pg_catalog as $$
 declare
@@ -75,8 +76,9 @@ begin
         return id;
     end if;
     insert into ledger.entries (
-        entry_id, entry_type, over_limit_allowed, effective_at, external_ref)
-    values (id, entry_type, over_limit_allowed, coalesce(transfer.effective_at, now()), key);
+        entry_id, entry_type, authorization_id, over_limit_allowed, effective_at, external_ref)
+    values (id, entry_type, transfer.authorization_id, over_limit_allowed,
+        coalesce(transfer.effective_at, now()), key);
     insert into ledger.postings (
         posting_id, entry_id, ledger_account_id, layer, direction, amount_minor, currency)
     values
@@ -144,6 +146,54 @@ begin
         raise exception 'card.holds: there is no hold %', hold_id using errcode = 'no_data_found';
     end if;
     return hold;
+end
+$$;
+
+-- Reserves more under a locked hold, whatever the limit says if `over_limit_allowed`.
+create function ledger.reserve(
+    hold card.holds, authorization_id uuid, entry_id uuid, amount_minor bigint,
+    over_limit_allowed boolean, key text, effective_at timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog as $$
+begin
+    insert into ledger.entries (
+        entry_id, entry_type, authorization_id, hold_id, over_limit_allowed, effective_at,
+        external_ref)
+    values (reserve.entry_id, 'HOLD', reserve.authorization_id, hold.hold_id,
+        reserve.over_limit_allowed, coalesce(reserve.effective_at, now()), key);
+    insert into ledger.postings (
+        posting_id, entry_id, ledger_account_id, layer, direction, amount_minor, currency)
+    values
+        (md5(reserve.entry_id || ':1')::uuid, reserve.entry_id, hold.account_id, 'HELD', 'DEBIT',
+            reserve.amount_minor, hold.currency),
+        (md5(reserve.entry_id || ':2')::uuid, reserve.entry_id,
+            ledger.house('SETTLEMENT', hold.currency), 'HELD', 'CREDIT', reserve.amount_minor,
+            hold.currency);
+end
+$$;
+
+-- Holds more under an open hold than was decided, because somebody else has promised it.
+create function card.raise_hold(
+    hold_id uuid, amount_minor bigint, key text, effective_at timestamptz default null
+) returns uuid
+language plpgsql security definer set search_path = pg_catalog as $$
+declare
+    hold card.holds := ledger.locked_hold(hold_id);
+    id uuid := md5(concat_ws('|', 'RAISE', hold_id, amount_minor, key))::uuid;
+begin
+    if ledger.is_known(id, key) then
+        return id;
+    end if;
+    if hold.status not in ('PENDING', 'PARTIALLY_CAPTURED') then
+        raise exception 'card.raise_hold: hold % is %', hold_id, hold.status
+            using errcode = 'check_violation';
+    end if;
+    perform ledger.reserve(hold, hold.authorization_id, id, raise_hold.amount_minor, true, key,
+        raise_hold.effective_at);
+    update card.holds h
+    set amount_minor = h.amount_minor + raise_hold.amount_minor, updated_at = now()
+    where h.hold_id = hold.hold_id;
+    return id;
 end
 $$;
 
@@ -220,6 +270,7 @@ declare
         where h.status in ('PENDING', 'PARTIALLY_CAPTURED') and h.expires_at <= moment
         order by h.expires_at, h.hold_id limit most);
     hold card.holds;
+    held_minor bigint;
     expired integer := 0;
 begin
     perform from card.card_accounts c
@@ -230,9 +281,15 @@ begin
         where h.hold_id = any (ids) and h.status in ('PENDING', 'PARTIALLY_CAPTURED')
         order by h.expires_at, h.hold_id for no key update
     loop
+        held_minor := ledger.held_under(hold.hold_id);
         perform ledger.move_hold(hold, md5('EXPIRE|' || hold.hold_id)::uuid, 'EXPIRE', 0,
-            ledger.held_under(hold.hold_id), false, 'EXPIRED', 'expire:' || hold.hold_id,
-            hold.expires_at);
+            held_minor, false, 'EXPIRED', 'expire:' || hold.hold_id, hold.expires_at);
+        insert into card.card_events (
+            card_event_id, occurred_at, account_id, card_id, authorization_id, hold_id, event_type,
+            amount_minor, currency)
+        select md5('event:expire:' || hold.hold_id)::uuid, hold.expires_at, a.account_id, a.card_id,
+            a.authorization_id, hold.hold_id, 'EXPIRY', held_minor, hold.currency
+        from card.authorizations a where a.authorization_id = hold.authorization_id;
         expired := expired + 1;
     end loop;
     return expired;
