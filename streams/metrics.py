@@ -22,13 +22,49 @@ BATCH_SECONDS = Histogram(
     ("agent",),
     buckets=FAST_S,
 )
+BATCH_SIZE = Histogram(
+    "millrace_stream_batch_records",
+    "Records of a batch: as many as were there, up to the most.",
+    ("agent",),
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 300),
+)
 LAG = Gauge("millrace_stream_lag", "Records waiting in Kafka.", ("agent",))
 DECISIONS = Counter(
     "millrace_decisions_total", "Decisions by reason, replays apart.", ("reason", "replayed")
 )
+DECISION_SECONDS = Histogram(
+    "millrace_decision_seconds",
+    "From a request's arrival at the gateway to its answer on the topic.",
+    buckets=FAST_S,
+)
+STALE = Counter(
+    "millrace_stale_judgements_total",
+    "Requests judged again, because their card had been decided on meanwhile.",
+)
+SHADOW_DIFFERENCES = Counter(
+    "millrace_shadow_differences_total",
+    "Verdicts of rules in shadow that differ from what was decided by.",
+    ("version",),
+)
 FACTS = Counter(
     "millrace_facts_total", "Cards whose facts came from a copy or from the record.", ("source",)
 )
+HISTORIES = Counter(
+    "millrace_histories_total",
+    "Cards whose history came from memory, redis or postgres.",
+    ("source",),
+)
+BREAKER = Gauge(
+    "millrace_breaker_state", "0 closed, 1 half-open, 2 open: then it is not asked.", ("breaker",)
+)
 CHANGES = Counter(
     "millrace_cache_changes_total", "Changes applied to Redis, or refused as older.", ("outcome",)
+)
+CLOCK = Counter(
+    "millrace_clock_total",
+    "What time ended or made: expired_holds, lapsed_messages, made_partitions.",
+    ("task",),
+)
+CLOCK_FAILURES = Counter(
+    "millrace_clock_failures_total", "Tries of a task that failed; it is tried again.", ("task",)
 )

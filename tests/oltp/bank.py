@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -60,7 +60,7 @@ class Bank:
         return credit
 
     def hold(self, account: UUID, amount: int, expires_at: datetime | None = None) -> UUID:
-        """A hold as card.decide_and_hold makes it, on a card of its own."""
+        """A hold as card.decide_and_hold makes it, on a card of its own; ends when it is told."""
         card = uuid4()
         self.app(
             "insert into card.cards (card_id, account_id, product, issued_on, expires_on)"
@@ -78,7 +78,8 @@ class Bank:
             "channel": "CHIP", "decision": "APPROVED", "response_code": "00",
             "reason_code": "APPROVED", "rule_hits": [], "facts": {}, "rule_version": "v1",
             "requested_at": NOW.isoformat(), "decided_at": NOW.isoformat(),
-            "hold_expires_at": (expires_at or NOW + timedelta(days=7)).isoformat(),
+            "message_kind": "PURCHASE", "amount_is_total": False, "partial_allowed": False,
+            "network": "DOMESTIC",
         }  # fmt: skip
         with psycopg.connect(self.database.app, row_factory=dict_row) as connection:
             answer = connection.execute(
@@ -86,6 +87,11 @@ class Bank:
             ).fetchone()
         assert answer
         assert answer["decision"] == "APPROVED", answer
+        if expires_at:
+            self.owner(
+                "update card.holds set expires_at = %s where hold_id = %s",
+                expires_at, request["hold_id"],
+            )  # fmt: skip
         return UUID(request["hold_id"])
 
     def balances(self, account: UUID) -> tuple[int, int]:

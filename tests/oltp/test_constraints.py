@@ -68,6 +68,23 @@ REFUSED = [
     ),
     ("authorization", {"message_kind": "VERIFICATION"}, CheckViolation),
     ("authorization", {"message_kind": "INCREMENT"}, CheckViolation),
+    ("authorization", {"terminal_latitude_e6": 90_000_001}, CheckViolation),
+    ("authorization", {"network": "TELEX"}, CheckViolation),
+    ("authorization", {"card_version": 0}, CheckViolation),
+    ("program", {"time_zone": "Mars/Olympus"}, CheckViolation),
+    ("program", {"stand_in_amount_minor": -1}, CheckViolation),
+    ("account", {"program_id": "nobody's"}, ForeignKeyViolation),
+    ("spend_limit", {"program_id": None}, CheckViolation),
+    ("spend_limit", {"card_id": uuid4()}, CheckViolation),
+    ("spend_limit", {"count_limit": None}, CheckViolation),
+    ("spend_limit", {"count_limit": -1}, CheckViolation),
+    ("spend_limit", {"period": "HOUR"}, CheckViolation),
+    ("hold_period", {"mcc_from": "9999", "mcc_to": "9990"}, CheckViolation),
+    ("hold_period", {"hold_days": 32}, CheckViolation),
+    ("rule_version", {"document": "[]"}, CheckViolation),
+    ("rule_version", {"version": "a version"}, CheckViolation),
+    ("card_message", {"state": "PARKED"}, CheckViolation),
+    ("card_message", {"amount_minor": -1}, CheckViolation),
     ("case", {"status": "APPROVED"}, CheckViolation),
     ("customer", {"full_name": "Ada Lovelace"}, CheckViolation),
     ("customer", {"email": "ada@example.com"}, CheckViolation),
@@ -112,6 +129,22 @@ TAKEN = [
 @pytest.mark.parametrize(("maker", "odd"), TAKEN, ids=lambda part: str(part)[:60])
 def test_an_odd_but_true_value_is_taken(rows, maker, odd):
     getattr(rows, maker)(**odd)
+
+
+def test_a_program_has_one_limit_a_period_and_currency(rows):
+    program = rows.program()
+    rows.spend_limit(program_id=program)
+    rows.spend_limit(program_id=program, period="MONTH")
+    rows.spend_limit(program_id=program, currency="EUR")
+    with pytest.raises(UniqueViolation):
+        rows.spend_limit(program_id=program, count_limit=None, amount_limit_minor=1)
+
+
+def test_a_second_version_of_the_rules_does_not_become_active(rows):
+    rows.connection.execute("update card.rule_versions set status = 'RETIRED'")
+    rows.rule_version(status="ACTIVE")
+    with pytest.raises(UniqueViolation):
+        rows.rule_version(status="ACTIVE")
 
 
 def test_what_a_text_holds_comes_back_as_it_came(rows):

@@ -162,7 +162,8 @@ def approve_something(database) -> None:
                 'merchant_country', 'US', 'channel', 'CHIP', 'decision', 'APPROVED',
                 'response_code', '00', 'reason_code', 'APPROVED', 'rule_hits', '[]'::jsonb,
                 'facts', '{}'::jsonb, 'rule_version', 'v', 'requested_at', now(),
-                'decided_at', now(), 'hold_expires_at', now() + interval '7 days')))
+                'decided_at', now(), 'message_kind', 'PURCHASE', 'amount_is_total', false,
+                'partial_allowed', false, 'network', 'DOMESTIC')))
             from card.cards c join card.card_accounts a using (account_id),
                 generate_series(1, 2) n
             where a.customer_id in (select customer_id from customer.customers limit 30)"""

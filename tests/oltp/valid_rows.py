@@ -134,6 +134,45 @@ class ValidRows:
         }
         return self.add("card.authorizations", **row | values)["authorization_id"]
 
+    def program(self, **values: Any) -> str:
+        row = {"program_id": f"p{uuid4().hex}", "name": "Program", "time_zone": "Europe/Prague"}
+        return self.add("card.programs", **row | values)["program_id"]
+
+    def spend_limit(self, **values: Any) -> None:
+        row = {"program_id": "standard", "period": "DAY", "currency": "USD", "count_limit": 5}
+        self.add("card.spend_limits", **row | values)
+
+    def hold_period(self, **values: Any) -> None:
+        row = {
+            "network": "ANY",
+            "mcc_from": "9990",
+            "mcc_to": "9999",
+            "hold_days": 7,
+            "reason": "a test's own range",
+        }
+        self.add("card.hold_periods", **row | values)
+
+    def rule_version(self, **values: Any) -> str:
+        row = {
+            "version": uuid4().hex,
+            "document": "{}",
+            "document_sha256": "a" * 64,
+            "created_by": "ana",
+        }
+        return self.add("card.rule_versions", **row | values)["version"]
+
+    def card_message(self, **values: Any) -> str:
+        row = {
+            "message_key": str(uuid4()),
+            "message_kind": "REVERSAL",
+            "request_hash": "a" * 64,
+            "state": "REFUSED",
+            "outcome": "ORIGINAL_NOT_FOUND",
+            "body": "{}",
+            "occurred_at": THEN,
+        }
+        return self.add("card.card_messages", **row | values)["message_key"]
+
     def case(self, **values: Any) -> UUID:
         row = {"case_id": uuid4(), "case_number": str(uuid4()), "case_type": "CORPORATE"}
         return self.add("kyc.onboarding_cases", **row | values)["case_id"]
