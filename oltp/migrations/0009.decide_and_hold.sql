@@ -1,145 +1,312 @@
--- One call decides a batch of authorizations: decision, hold, ledger entry with its two postings and
--- the account's totals (moved by ledger.post) commit together or not at all. Accounts are locked in id order and keys are written in key order, so
--- concurrent batches cannot deadlock and cannot approve past a limit. A key that already has a
--- decision is answered with it (`replayed`); with another body it is answered as a conflict and
--- nothing is written.
+-- One call decides a batch of authorizations: decision, hold, ledger entry with its two postings, the
+-- account's totals (moved by ledger.post), spend counters and the card's state commit together or not
+-- at all. A key that already has a decision is answered with it (`replayed`); with another body it is
+-- answered as a conflict and nothing is written.
 --
--- `decision` is the policy's verdict: the function may turn APPROVED into DECLINED, never the reverse.
--- Answers come back in the order of the requests, which is also the order they are decided in.
--- depends: 0008.ledger
+-- `decision` is the policy's verdict: the function may turn APPROVED into DECLINED or into less than was
+-- asked, never the reverse. Answers come back in the order of the requests, which is also the order they
+-- are decided in.
+--
+-- The fence: whoever judged a request says which number its decision would have in the life of the card
+-- (`card_version`). When it is not the next one, the verdict was made on an old history: the request is
+-- answered `stale`, nothing of it is written, and the caller reads again and judges again. The same for
+-- a later request of the card when an earlier one in the batch came out otherwise than its verdict.
+--
+-- Locks are taken in this order, each kind by its ids, so concurrent batches cannot deadlock and cannot
+-- approve past a limit: the making of program limits (shared), accounts, states of cards, spend
+-- counters, keys, new states of cards. A writer that locks an account first is in this order too.
+-- depends: 0009.spend_limits
 
-create type card.authorization_request as (
-    request_id text,
-    authorization_id uuid,
-    hold_id uuid,
-    entry_id uuid,
-    idempotency_key text,
-    request_hash text,
-    card_id uuid,
-    account_id uuid,
-    amount_minor bigint,
-    currency text,
-    merchant_id text,
-    mcc text,
-    merchant_country text,
-    channel text,
-    decision text,
-    response_code text,
-    reason_code text,
-    rule_hits jsonb,
-    facts jsonb,
-    rule_version text,
-    requested_at timestamptz,
-    decided_at timestamptz,
-    hold_expires_at timestamptz
-);
-
--- The verdicts of a batch whose accounts the caller has locked, in its order. What must hold exactly
--- is judged here and nowhere else: state of account and card, currency, available credit, and the
--- card's approved count and amount per UTC day. Earlier approvals of the batch count. Writes nothing.
--- Planned for index look-ups: sessions live long, and a plan made while the tables are empty must not
--- read them whole when they have grown.
-create function card.judge(requests card.authorization_request[])
-returns table (
-    is_new boolean, account_id uuid, decision text, response_code text, reason_code text
-)
+-- The verdicts of a batch whose accounts and card states the caller has locked, in its order; moves the
+-- spend counters. What must hold exactly is judged here and nowhere else: state of account and card,
+-- currency, available credit, spend limits, what an increment raises. Earlier approvals of the batch
+-- count.
+create function card.judge(batch card.authorization_request[]) returns card.verdict[]
 language plpgsql
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
+    verdicts card.verdict[];
+    verdict card.verdict;
     request record;
-    available_minor bigint[];
-    approved_count bigint[];
-    approved_minor bigint[];
+    original card.original;
+    -- By slot of the account, of the card, of the counter.
+    available bigint[];
+    versions bigint[];
+    is_behind boolean[];
+    counts bigint[];
+    amounts bigint[];
+    checks card.spend_check[] := card.spend_checks(batch);
+    next_check integer := 1;
+    first_check integer;
+    check_of card.spend_check;
+    is_count_reached boolean;
+    room bigint;
 begin
-    for request in
-        select
-            a.account_id, a.status as account_status, a.currency as account_currency,
-            a.credit_limit_minor - a.posted_minor - a.held_minor as available_minor,
-            c.card_id, c.account_id as card_account_id, c.status as card_status,
-            c.daily_count_limit, c.daily_amount_limit_minor,
-            coalesce(s.approved_count, 0) as approved_count,
-            coalesce(s.approved_amount_minor, 0) as approved_minor,
-            r.amount_minor, r.currency, r.decision, r.response_code, r.reason_code,
-            k.idempotency_key is null
-                and row_number() over (partition by r.idempotency_key order by r.ordinality) = 1
-                as is_new,
-            dense_rank() over (order by r.account_id) as account_slot,
-            dense_rank() over (order by r.card_id, (r.decided_at at time zone 'UTC')::date)
-                as spend_slot
-        from unnest(requests) with ordinality as r
-        left join card.authorizations k on k.idempotency_key = r.idempotency_key
-        left join card.card_accounts a on a.account_id = r.account_id
-        left join card.cards c on c.card_id = r.card_id
-        left join card.card_spend s
-            on s.card_id = r.card_id and s.spend_date = (r.decided_at at time zone 'UTC')::date
-        order by r.ordinality
-    loop
-        is_new := request.is_new;
-        account_id := request.account_id;
-        decision := request.decision;
-        response_code := request.response_code;
-        reason_code := request.reason_code;
-        if is_new and decision = 'APPROVED' then
-            available_minor[request.account_slot] :=
-                coalesce(available_minor[request.account_slot], request.available_minor);
-            approved_count[request.spend_slot] :=
-                coalesce(approved_count[request.spend_slot], request.approved_count);
-            approved_minor[request.spend_slot] :=
-                coalesce(approved_minor[request.spend_slot], request.approved_minor);
-            reason_code := case
-                when account_id is null then 'ACCOUNT_NOT_ACTIVE'
+    if cardinality(checks) > 0 then
+        select c.approved_count, c.approved_minor into counts, amounts
+        from card.open_counters(checks) c;
+    end if;
+    for request in select a.* from card.asked(batch) a order by a.ordinality loop
+        verdict := null;
+        verdict.is_new := false;
+        verdict.is_stale := false;
+        first_check := next_check;
+        while checks[next_check].ordinality = request.ordinality loop
+            next_check := next_check + 1;
+        end loop;
+        if request.is_stored or request.first_ordinality < request.ordinality then
+            verdict.is_stale := not request.is_stored
+                and verdicts[request.first_ordinality].is_stale;
+            -- A verdict that was made for nothing: those after it have counted it.
+            is_behind[request.card_slot] := true;
+            verdicts[request.ordinality] := verdict;
+            continue;
+        end if;
+        versions[request.card_slot] :=
+            coalesce(versions[request.card_slot], request.decided_version);
+        if request.asked_version <> versions[request.card_slot] + 1
+            or (request.asked_version is not null and is_behind[request.card_slot]) then
+            verdict.is_stale := true;
+            verdicts[request.ordinality] := verdict;
+            continue;
+        end if;
+
+        available[request.account_slot] :=
+            coalesce(available[request.account_slot], request.available_minor);
+        versions[request.card_slot] := versions[request.card_slot] + 1;
+        verdict.is_new := true;
+        verdict.account_id := request.account_id;
+        verdict.decision := request.decision;
+        verdict.response_code := request.response_code;
+        verdict.reason_code := request.reason_code;
+        verdict.amount_minor := request.amount_minor;
+        verdict.approved_minor := 0;
+        verdict.available_minor := available[request.account_slot];
+        verdict.card_version := versions[request.card_slot];
+        verdict.decided_at := request.decided_at;
+        verdict.judged_at := clock_timestamp();
+
+        if request.message_kind = 'INCREMENT' then
+            original := card.original_of(
+                request.original_key, request.card_id, request.account_id, batch, verdicts);
+            verdict.parent_id := original.authorization_id;
+            if request.amount_is_total then
+                verdict.amount_minor := greatest(
+                    verdict.amount_minor - coalesce(original.authorized_minor, 0), 0);
+            end if;
+        end if;
+
+        if request.decision = 'APPROVED' then
+            is_count_reached := false;
+            room := available[request.account_slot];
+            for n in first_check..next_check - 1 loop
+                check_of := checks[n];
+                is_count_reached := is_count_reached or coalesce(
+                    counts[check_of.slot] >= check_of.count_limit, false);
+                room := least(room, check_of.amount_limit_minor - amounts[check_of.slot]);
+            end loop;
+            verdict.reason_code := case
+                when request.account_id is null then 'ACCOUNT_NOT_ACTIVE'
                 when request.account_status <> 'ACTIVE' then 'ACCOUNT_NOT_ACTIVE'
-                when request.card_id is null then 'UNKNOWN_CARD'
-                when request.card_account_id <> account_id then 'UNKNOWN_CARD'
+                when not request.card_exists then 'UNKNOWN_CARD'
+                when request.card_account_id <> request.account_id then 'UNKNOWN_CARD'
                 when request.card_status = 'LOST' then 'CARD_LOST'
                 when request.card_status = 'STOLEN' then 'CARD_STOLEN'
                 when request.card_status <> 'ACTIVE' then 'CARD_NOT_ACTIVE'
                 when request.currency <> request.account_currency then 'CURRENCY_NOT_SUPPORTED'
-                -- A zero amount verifies the account and takes nothing.
-                when request.amount_minor = 0 then reason_code
-                when request.amount_minor > available_minor[request.account_slot]
+                when request.message_kind = 'INCREMENT' and original.hold_id is null
+                    then 'ORIGINAL_NOT_FOUND'
+                when request.message_kind = 'INCREMENT' and not original.is_open
+                    then 'ORIGINAL_ENDED'
+                -- A zero amount verifies the account and takes nothing; so does a total that is
+                -- reached already.
+                when verdict.amount_minor = 0 then request.reason_code
+                when verdict.amount_minor > available[request.account_slot]
+                    and not (request.partial_allowed and available[request.account_slot] > 0)
                     then 'INSUFFICIENT_CREDIT'
-                when approved_count[request.spend_slot] >= request.daily_count_limit
+                when is_count_reached and request.message_kind <> 'INCREMENT'
                     then 'COUNT_LIMIT_EXCEEDED'
-                when request.amount_minor
-                    > request.daily_amount_limit_minor - approved_minor[request.spend_slot]
+                when verdict.amount_minor > room and not (request.partial_allowed and room > 0)
                     then 'AMOUNT_LIMIT_EXCEEDED'
-                else reason_code
+                when verdict.amount_minor > room then 'PARTIALLY_APPROVED'
+                else request.reason_code
             end;
-            if reason_code = request.reason_code then
-                available_minor[request.account_slot] :=
-                    available_minor[request.account_slot] - request.amount_minor;
-                if request.amount_minor > 0 then
-                    approved_count[request.spend_slot] := approved_count[request.spend_slot] + 1;
-                    approved_minor[request.spend_slot] :=
-                        approved_minor[request.spend_slot] + request.amount_minor;
-                end if;
+            if verdict.reason_code = 'PARTIALLY_APPROVED' then
+                verdict.response_code := '10';
+                verdict.approved_minor := room;
+            elsif verdict.reason_code = request.reason_code then
+                verdict.approved_minor := verdict.amount_minor;
             else
-                decision := 'DECLINED';
-                response_code := card.refusal_code(reason_code);
+                verdict.decision := 'DECLINED';
+                verdict.response_code := card.refusal_code(verdict.reason_code);
             end if;
         end if;
-        return next;
+        if verdict.approved_minor > 0 then
+            verdict.hold_id := case request.message_kind
+                when 'INCREMENT' then original.hold_id else batch[request.ordinality].hold_id end;
+            available[request.account_slot] :=
+                available[request.account_slot] - verdict.approved_minor;
+            for n in first_check..next_check - 1 loop
+                check_of := checks[n];
+                amounts[check_of.slot] :=
+                    amounts[check_of.slot] + verdict.approved_minor;
+                if request.message_kind <> 'INCREMENT' then
+                    counts[check_of.slot] := counts[check_of.slot] + 1;
+                end if;
+            end loop;
+        end if;
+        is_behind[request.card_slot] := coalesce(is_behind[request.card_slot], false)
+            or verdict.decision <> request.decision
+            or verdict.amount_minor <> request.amount_minor
+            or verdict.reason_code = 'PARTIALLY_APPROVED';
+        verdicts[request.ordinality] := verdict;
     end loop;
+    if cardinality(checks) > 0 then
+        update card.spend_counters c
+        set approved_count = counts[k.slot],
+            approved_amount_minor = amounts[k.slot]
+        from (select distinct slot, spend_limit_id, period_start from unnest(checks)) k
+        where c.spend_limit_id = k.spend_limit_id and c.period_start = k.period_start
+            and c.approved_amount_minor <> amounts[k.slot];
+    end if;
+    return verdicts;
 end
 $$;
 
--- ISO 8583 response codes of the reasons above; schemas/codes.py has the whole list.
-create function card.refusal_code(reason_code text) returns text
-language sql immutable
-return case reason_code
-    when 'UNKNOWN_CARD' then '14'
-    when 'CARD_LOST' then '41'
-    when 'CARD_STOLEN' then '43'
-    when 'CURRENCY_NOT_SUPPORTED' then '12'
-    when 'INSUFFICIENT_CREDIT' then '51'
-    when 'COUNT_LIMIT_EXCEEDED' then '65'
-    when 'AMOUNT_LIMIT_EXCEEDED' then '61'
-    else '62'
-end;
+-- Judges a batch and writes its new decisions with all that follows from them. Raises MR001 when a key,
+-- a card's first decision or a limit changed hands meanwhile: the caller judges again, with what the
+-- other wrote in sight, so that a key that lost takes nothing of a limit.
+create function card.write_verdicts(batch card.authorization_request[]) returns card.verdict[]
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    verdicts card.verdict[];
+    expected integer;
+    written integer;
+begin
+    perform from card.card_states s
+    where s.card_id in (select r.card_id from unnest(batch) r)
+    order by s.card_id
+    for no key update;
+    verdicts := card.judge(batch);
+
+    insert into card.authorizations (
+        authorization_id, idempotency_key, request_hash, message_kind, parent_authorization_id,
+        card_id, account_id, amount_minor, approved_amount_minor, currency, merchant_id, mcc,
+        merchant_country, channel, network, terminal_latitude_e6, terminal_longitude_e6, decision,
+        response_code, reason_code, rule_hits, facts, rule_version, card_version, available_minor,
+        requested_at, decided_at, created_at)
+    select
+        r.authorization_id, r.idempotency_key, r.request_hash,
+        coalesce(r.message_kind, 'PURCHASE'), v.parent_id, r.card_id, v.account_id, v.amount_minor,
+        case v.reason_code when 'PARTIALLY_APPROVED' then v.approved_minor end, r.currency,
+        r.merchant_id, r.mcc, r.merchant_country, r.channel, coalesce(r.network, 'DOMESTIC'),
+        r.terminal_latitude_e6, r.terminal_longitude_e6, v.decision, v.response_code,
+        v.reason_code, r.rule_hits, r.facts, r.rule_version, v.card_version, v.available_minor,
+        r.requested_at, v.decided_at, v.judged_at
+    from unnest(batch) with ordinality as r
+    cross join lateral (select (verdicts[r.ordinality]).*) v
+    where v.is_new
+    order by r.idempotency_key
+    on conflict (idempotency_key) do nothing;
+    get diagnostics written = row_count;
+    expected := (select count(*) from unnest(verdicts) v where v.is_new);
+    if written < expected then
+        raise exception 'a key of this batch was decided meanwhile' using errcode = 'MR001';
+    end if;
+
+    with approved as (
+        select r.authorization_id, r.entry_id, coalesce(r.message_kind, 'PURCHASE') as message_kind,
+            r.currency, coalesce(r.network, 'DOMESTIC') as network, r.mcc, v.account_id, v.hold_id,
+            v.approved_minor, v.decided_at, v.judged_at
+        from unnest(batch) with ordinality as r
+        cross join lateral (select (verdicts[r.ordinality]).*) v
+        where v.is_new and v.approved_minor > 0
+    ),
+    periods as materialized (
+        select k.network, k.mcc, card.hold_period(k.network, k.mcc) as held_for
+        from (select distinct a.network, a.mcc from approved a) k
+    ),
+    held as (
+        insert into card.holds (
+            hold_id, authorization_id, account_id, amount_minor, currency, expires_at)
+        select
+            a.hold_id, a.authorization_id, a.account_id, a.approved_minor, a.currency,
+            a.decided_at + p.held_for
+        from approved a
+        join periods p on p.network = a.network and p.mcc = a.mcc
+        where a.message_kind <> 'INCREMENT'
+    ),
+    entered as (
+        insert into ledger.entries (
+            entry_id, entry_type, authorization_id, hold_id, effective_at, created_at)
+        select a.entry_id, 'HOLD', a.authorization_id, a.hold_id, a.decided_at, a.judged_at
+        from approved a
+    )
+    -- Reserved on the account, and owed to the network should the merchant present it.
+    insert into ledger.postings (
+        posting_id, entry_id, ledger_account_id, layer, direction, amount_minor, currency)
+    select md5(a.entry_id || ':1')::uuid, a.entry_id, a.account_id, 'HELD', 'DEBIT',
+        a.approved_minor, a.currency
+    from approved a
+    union all
+    select md5(a.entry_id || ':2')::uuid, a.entry_id, ledger.house('SETTLEMENT', a.currency),
+        'HELD', 'CREDIT', a.approved_minor, a.currency
+    from approved a;
+
+    if exists (select from unnest(batch) r where r.message_kind = 'INCREMENT') then
+        update card.holds h
+        set amount_minor = h.amount_minor + i.approved_minor, updated_at = clock_timestamp()
+        from (
+            select v.hold_id, sum(v.approved_minor) as approved_minor
+            from unnest(verdicts) v
+            where v.parent_id is not null and v.approved_minor > 0
+            group by v.hold_id
+        ) i
+        where h.hold_id = i.hold_id;
+    end if;
+
+    update card.card_states s
+    set version = c.version, last_decided_at = c.last_decided_at
+    from (
+        select r.card_id, max(v.card_version) as version, max(v.decided_at) as last_decided_at
+        from unnest(batch) with ordinality as r
+        cross join lateral (select (verdicts[r.ordinality]).*) v
+        where v.is_new
+        group by r.card_id
+        having min(v.card_version) > 1
+    ) c
+    where s.card_id = c.card_id;
+    expected := (select count(*) from unnest(verdicts) v where v.card_version = 1);
+    if expected > 0 then
+        insert into card.card_states (card_id, version, last_decided_at)
+        select r.card_id, max(v.card_version), max(v.decided_at)
+        from unnest(batch) with ordinality as r
+        cross join lateral (select (verdicts[r.ordinality]).*) v
+        where v.is_new
+        group by r.card_id
+        having min(v.card_version) = 1
+        order by r.card_id
+        on conflict (card_id) do nothing;
+        get diagnostics written = row_count;
+        if written < expected then
+            raise exception 'a card of this batch had its first decision meanwhile'
+                using errcode = 'MR001';
+        end if;
+    end if;
+
+    if exists (select from unnest(batch) r where jsonb_array_length(r.shadows) > 0) then
+        insert into card.shadow_verdicts (
+            authorization_id, version, decision, response_code, reason_code, rule_hits)
+        select r.authorization_id, s.version, s.decision, s.response_code, s.reason_code, s.rule_hits
+        from unnest(batch) with ordinality as r
+        cross join lateral jsonb_to_recordset(r.shadows) as s (
+            version text, decision text, response_code text, reason_code text, rule_hits jsonb)
+        where (verdicts[r.ordinality]).is_new;
+    end if;
+    return verdicts;
+end
+$$;
 
 create function card.decide_and_hold(requests jsonb)
 returns table (
@@ -152,130 +319,75 @@ returns table (
     approved_amount_minor bigint,
     decided_at timestamptz,
     replayed boolean,
-    conflict boolean
+    conflict boolean,
+    stale boolean,
+    stand_in boolean,
+    card_version bigint
 )
 language plpgsql
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 #variable_conflict use_column
 declare
     batch card.authorization_request[] := array(
         select r from jsonb_populate_recordset(null::card.authorization_request, requests) r);
-    is_new boolean[];
+    verdicts card.verdict[];
+    keys text[];
 begin
+    perform pg_advisory_xact_lock_shared(hashtext('card.spend_limits'));
     perform from card.card_accounts a
-    where a.account_id in (select b.account_id from unnest(batch) b)
+    where a.account_id in (select r.account_id from unnest(batch) r)
     order by a.account_id
     for no key update;
-    -- So that a card cannot be deleted between the verdict and the row that refers to it.
-    perform from card.cards c
-    where c.card_id in (select b.card_id from unnest(batch) b)
-    order by c.card_id
-    for key share;
-
     loop
         begin
-            is_new := card.write_verdicts(batch);
+            verdicts := card.write_verdicts(batch);
             exit;
         exception when sqlstate 'MR001' then
-            -- Another batch, under other accounts, has just decided one of these keys: judge again,
-            -- now with its decision in sight, so that a key that lost takes nothing of a limit.
             null;
         end;
     end loop;
 
-    return query
-    select
-        r.request_id, d.authorization_id, d.account_id, d.decision, d.response_code::text,
-        d.reason_code, case when d.decision = 'APPROVED'
-            then coalesce(d.approved_amount_minor, d.amount_minor) else 0 end,
-        d.decided_at, not is_new[r.ordinality], d.request_hash <> r.request_hash
-    from unnest(batch) with ordinality as r
-    join card.authorizations d on d.idempotency_key = r.idempotency_key
-    order by r.ordinality;
-end
-$$;
-
--- Judges a locked batch and writes its new decisions with all that follows from them. Says for each
--- request whether it is new. Raises MR001 when a key was decided meanwhile.
-create function card.write_verdicts(batch card.authorization_request[]) returns boolean[]
-language plpgsql
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-declare
-    is_new boolean[];
-    account_ids uuid[];
-    decisions text[];
-    response_codes text[];
-    reason_codes text[];
-    written integer;
-begin
-    select
-        array_agg(j.is_new), array_agg(j.account_id), array_agg(j.decision),
-        array_agg(j.response_code), array_agg(j.reason_code)
-    into is_new, account_ids, decisions, response_codes, reason_codes
-    from card.judge(batch) j;
-
-    insert into card.authorizations (
-        authorization_id, idempotency_key, request_hash, card_id, account_id, amount_minor, currency,
-        merchant_id, mcc, merchant_country, channel, decision, response_code, reason_code,
-        rule_hits, facts, rule_version, requested_at, decided_at)
-    select
-        r.authorization_id, r.idempotency_key, r.request_hash, r.card_id,
-        account_ids[r.ordinality], r.amount_minor, r.currency, r.merchant_id, r.mcc,
-        r.merchant_country, r.channel, decisions[r.ordinality], response_codes[r.ordinality],
-        reason_codes[r.ordinality], r.rule_hits, r.facts, r.rule_version, r.requested_at, r.decided_at
-    from unnest(batch) with ordinality as r
-    where is_new[r.ordinality]
-    order by r.idempotency_key
-    on conflict (idempotency_key) do nothing;
-    get diagnostics written = row_count;
-    if written < cardinality(array_positions(is_new, true)) then
-        raise exception 'a key of this batch was decided meanwhile' using errcode = 'MR001';
+    -- What the network said of an authorization before it was decided.
+    keys := array(
+        select r.idempotency_key from unnest(batch) with ordinality as r
+        where (verdicts[r.ordinality]).is_new);
+    if exists (select from card.card_messages m where m.original_key = any(keys) and m.state = 'PARKED')
+    then
+        perform card.apply_parked(keys);
     end if;
 
-    with approved as (
-        select r.* from unnest(batch) with ordinality as r
-        where is_new[r.ordinality] and decisions[r.ordinality] = 'APPROVED' and r.amount_minor > 0
-    ),
-    held as (
-        insert into card.holds (
-            hold_id, authorization_id, account_id, amount_minor, currency, expires_at)
+    -- Who asks again is told what the caller was told: when somebody stood in for us and said otherwise
+    -- than what is decided, an advice has brought it.
+    return query
+    select
+        r.request_id, d.authorization_id, d.account_id, coalesce(told.decision, d.decision),
+        coalesce(told.response_code, d.response_code::text),
+        coalesce(told.reason_code, d.reason_code),
+        coalesce(told.approved_minor, case d.decision
+            when 'APPROVED' then coalesce(d.approved_amount_minor, d.amount_minor)
+            when 'DECLINED' then 0 end),
+        d.decided_at, case when not v.is_stale then not v.is_new end,
+        -- A row that an advice made has the advice's hash.
+        case when d.message_kind = 'ADVICE' then d.card_id <> r.card_id or d.currency <> r.currency
+            else d.request_hash <> r.request_hash end,
+        v.is_stale, d.is_stand_in or told.decision is not null, d.card_version
+    from unnest(batch) with ordinality as r
+    cross join lateral (select (verdicts[r.ordinality]).*) v
+    left join card.authorizations d
+        on d.idempotency_key = r.idempotency_key and not v.is_stale
+    left join lateral (
         select
-            a.hold_id, a.authorization_id, a.account_id, a.amount_minor, a.currency,
-            a.hold_expires_at
-        from approved a
-    ),
-    entered as (
-        insert into ledger.entries (
-            entry_id, entry_type, authorization_id, hold_id, effective_at)
-        select a.entry_id, 'HOLD', a.authorization_id, a.hold_id, a.decided_at
-        from approved a
-    ),
-    -- Reserved on the account, and owed to the network should the merchant present it.
-    posted as (
-        insert into ledger.postings (
-            posting_id, entry_id, ledger_account_id, layer, direction, amount_minor, currency)
-        select md5(a.entry_id || ':1')::uuid, a.entry_id, a.account_id, 'HELD', 'DEBIT',
-            a.amount_minor, a.currency
-        from approved a
-        union all
-        select md5(a.entry_id || ':2')::uuid, a.entry_id, ledger.house('SETTLEMENT', a.currency),
-            'HELD', 'CREDIT', a.amount_minor, a.currency
-        from approved a
-    )
-    insert into card.card_spend as s (
-        card_id, spend_date, approved_count, approved_amount_minor)
-    select a.card_id, (a.decided_at at time zone 'UTC')::date, count(*), sum(a.amount_minor)
-    from approved a
-    group by 1, 2
-    on conflict (card_id, spend_date) do update set
-        approved_count = s.approved_count + excluded.approved_count,
-        approved_amount_minor = s.approved_amount_minor + excluded.approved_amount_minor;
-    return is_new;
+            case when m.amount_minor > 0 then 'APPROVED' else 'DECLINED' end as decision,
+            case when m.amount_minor > 0 then '00' else '91' end as response_code,
+            case when m.amount_minor > 0 then 'STAND_IN_APPROVED' else 'STAND_IN_DECLINED' end
+                as reason_code,
+            m.amount_minor as approved_minor
+        from card.card_messages m
+        where not v.is_new and m.original_key = d.idempotency_key and m.message_kind = 'ADVICE'
+            and m.state = 'APPLIED'
+        order by m.created_at desc
+        limit 1
+    ) told on true
+    order by r.ordinality;
 end
 $$;

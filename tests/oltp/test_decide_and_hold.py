@@ -40,17 +40,16 @@ class Bank:
                 (account, customer, currency, limit),
             )
             connection.execute(
-                "insert into card.cards (card_id, account_id, product, issued_on, expires_on,"
-                " status, daily_count_limit, daily_amount_limit_minor)"
-                " values (%s, %s, 'CLASSIC', '2024-01-01', '2034-01-01', %s, %s, %s)",
-                (
-                    card_id,
-                    account,
-                    card.get("status", "ACTIVE"),
-                    card.get("count"),
-                    card.get("amount"),
-                ),
+                "insert into card.cards (card_id, account_id, product, issued_on, expires_on, status)"
+                " values (%s, %s, 'CLASSIC', '2024-01-01', '2034-01-01', %s)",
+                (card_id, account, card.get("status", "ACTIVE")),
             )
+            if "count" in card or "amount" in card:
+                connection.execute(
+                    "insert into card.spend_limits (card_id, period, currency, count_limit,"
+                    " amount_limit_minor) values (%s, 'DAY', %s, %s, %s)",
+                    (card_id, currency, card.get("count"), card.get("amount")),
+                )
         return account, card_id
 
     def decide(self, *requests: dict) -> list[dict]:
@@ -103,7 +102,6 @@ def request(account, card_id, amount=1_000, key=None, body="a", **other) -> dict
         "rule_version": "v1",
         "requested_at": NOW.isoformat(),
         "decided_at": NOW.isoformat(),
-        "hold_expires_at": (NOW + timedelta(days=7)).isoformat(),
         **other,
     }
 
