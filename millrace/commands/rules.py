@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import psycopg
 import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from millrace.current import operational_dsn
+from millrace.rulebook import database, rule_set
 from millrace.verdicts import as_document, show
 from oltp import rules as stored
 from streams.authorization import shadowing
 from streams.authorization.rules import RuleSet, diff
-from streams.authorization.ruleset_source import from_file, from_row
+from streams.authorization.ruleset_source import from_file
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,7 +39,7 @@ ME = getpass.getuser()
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Every version: what decides first, then what watches, drafts, and what is retired."""
-    with _database() as connection:
+    with database() as connection:
         found = stored.versions(connection)
     if as_json:
         _print_json([_without_document(version) for version in found])
@@ -63,7 +60,7 @@ def list_(as_json: AsJson = False) -> None:
 @app.command("show")
 def show_(name: Name, as_json: AsJson = False) -> None:
     """A version's document, as YAML, and its life so far."""
-    with _database() as connection:
+    with database() as connection:
         version, changes = stored.version(connection, name), stored.changes(connection, name)
     if as_json:
         _print_json({**_without_document(version), "document": version.document})
@@ -89,11 +86,11 @@ def draft(
     The file says its version. Drafting that version again replaces the draft; a version that has
     left DRAFT is never changed.
     """
-    with _database() as connection:
+    with database() as connection:
         rules = from_file(file)
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         stored.draft(connection, rules.version, document, by, reason)
-        _show_difference(_rules(connection, None), rules)
+        _show_difference(rule_set(connection, None), rules)
     typer.echo(
         f"{rules.version} is a draft. Next: millrace backtest {file},"
         f" or millrace rules shadow {rules.version}"
@@ -103,8 +100,8 @@ def draft(
 @app.command()
 def shadow(name: Name, reason: Reason = "put in shadow", by: By = ME) -> None:
     """Evaluate a version beside the one that decides. Workers take it up within a second."""
-    with _database() as connection:
-        _rules(connection, name)
+    with database() as connection:
+        rule_set(connection, name)
         stored.shadow(connection, name, by, reason)
     typer.echo(f"{name} is in shadow. Next: millrace rules report {name}")
 
@@ -112,8 +109,8 @@ def shadow(name: Name, reason: Reason = "put in shadow", by: By = ME) -> None:
 @app.command()
 def promote(name: Name, reason: Reason, by: By = ME, yes: Yes = False) -> None:
     """Let a version in shadow decide. Shows first what differs and what it would have changed."""
-    with _database() as connection:
-        rules, before = _rules(connection, name), _rules(connection, None)
+    with database() as connection:
+        rules, before = rule_set(connection, name), rule_set(connection, None)
         _show_difference(before, rules)
         show(Console(), shadowing.report(connection, name), title=f"{name} in shadow")
         if not yes:
@@ -132,17 +129,17 @@ def rollback(
     by: By = ME,
 ) -> None:
     """Back to the version that decided before; no question is asked."""
-    with _database() as connection:
-        before = _rules(connection, None)
+    with database() as connection:
+        before = rule_set(connection, None)
         now = stored.roll_back(connection, by, reason, name)
-        _show_difference(before, _rules(connection, now))
+        _show_difference(before, rule_set(connection, now))
     typer.echo(f"{now} decides again, in place of {before.version}")
 
 
 @app.command()
 def retire(name: Name, reason: Reason, by: By = ME) -> None:
     """Take a draft or a version in shadow out of the way."""
-    with _database() as connection:
+    with database() as connection:
         stored.retire(connection, name, by, reason)
     typer.echo(f"{name} is retired")
 
@@ -156,8 +153,8 @@ def diff_(
     as_json: AsJson = False,
 ) -> None:
     """What changes from B to A. Exit code 1 when anything does."""
-    with _database() as connection:
-        before, after = _rules(connection, other), _rules(connection, one)
+    with database() as connection:
+        before, after = rule_set(connection, other), rule_set(connection, one)
     changes = [str(change) for change in diff(before, after)]
     if as_json:
         _print_json({"from": before.version, "to": after.version, "changes": changes})
@@ -174,24 +171,13 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """What a version in shadow would have changed so far: reasons, amounts, days, examples."""
-    with _database() as connection:
+    with database() as connection:
         stored.version(connection, name)
         found = shadowing.report(connection, name, most_examples=examples)
     if as_json:
         _print_json(as_document(found))
     else:
         show(Console(), found, title=f"{name} in shadow")
-
-
-def _rules(connection: psycopg.Connection, name: str | None) -> RuleSet:
-    """A stored version, a file when there is one of that name, or what decides."""
-    if name is None:
-        version = stored.active(connection)
-    elif name.endswith((".yaml", ".yml")) or Path(name).is_file():
-        return from_file(Path(name))
-    else:
-        version = stored.version(connection, name)
-    return from_row(version.version, version.document)
 
 
 def _show_difference(before: RuleSet, after: RuleSet) -> None:
@@ -207,14 +193,3 @@ def _without_document(version: stored.Version) -> dict[str, Any]:
 
 def _print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, default=str, ensure_ascii=False))
-
-
-@contextmanager
-def _database() -> Iterator[psycopg.Connection]:
-    """A connection as the application; what is wrong ends in one line."""
-    try:
-        with psycopg.connect(operational_dsn(), autocommit=True, connect_timeout=5) as connection:
-            yield connection
-    except (ValueError, OSError, psycopg.Error) as error:
-        typer.echo(f"millrace: {str(error).strip()}", err=True)
-        raise typer.Exit(1) from None
