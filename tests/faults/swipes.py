@@ -157,6 +157,10 @@ class Swipes:
         assert not left, f"{left} requests were not delivered"
         assert not self.failed, self.failed[:3]
 
+    def send_bytes(self, value: bytes) -> None:
+        """Send what is no request."""
+        self._producer.produce(topics.AUTHORIZATION_REQUESTED, value, uuid.uuid4().bytes)
+
     def request(self, **changes: Any) -> AuthorizationRequested:
         """A request of this card or any, under the next key."""
         self._number += 1

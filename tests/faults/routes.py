@@ -1,0 +1,139 @@
+"""Puts a part of a running stack behind a proxy or under another clock, and workers beside ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from millrace.stack import Stack
+from millrace.stack.environment import HOST
+from millrace.stack.ports import FIRST_PORT, LAST_PORT, is_free
+from tests.cards import eventually
+from tests.faults.proxy import Proxy
+
+LISTENER = "PROXIED"
+
+
+@contextmanager
+def rerouted(stack: Stack, *parts: str, **variables: str) -> Iterator[None]:
+    """The parts run with other variables inside, and as before afterwards."""
+    before = {part: stack.layout.launch(part).read_text() for part in parts}
+    try:
+        for part, text in before.items():
+            launch = json.loads(text)
+            launch["environment"] |= variables
+            stack.layout.launch(part).write_text(json.dumps(launch))
+            _restart(stack, part)
+        yield
+    finally:
+        for part, text in before.items():
+            stack.layout.launch(part).write_text(text)
+            _restart(stack, part)
+
+
+@contextmanager
+def proxied_redis(stack: Stack, *parts: str) -> Iterator[Proxy]:
+    """The parts reach Redis through the proxy."""
+    url = urlsplit(stack.env["MILLRACE_REDIS"])
+    with Proxy(int(url.port or 0)) as proxy:
+        through = url._replace(netloc=f"{HOST}:{proxy.port}").geturl()
+        with rerouted(stack, *parts, MILLRACE_REDIS=through):
+            yield proxy
+            proxy.heal()
+
+
+@contextmanager
+def proxied_broker(stack: Stack, *parts: str) -> Iterator[Proxy]:
+    """The parts reach Kafka through the proxy: the broker has a second listener that says so."""
+    properties = stack.layout.conf / "kafka.properties"
+    before = properties.read_text()
+    port = _free_port()
+    with Proxy(port) as proxy:
+        try:
+            properties.write_text(_with_listener(before, port, proxy.port))
+            _restart(stack, "kafka")
+            with rerouted(stack, *parts, MILLRACE_KAFKA=f"{HOST}:{proxy.port}"):
+                yield proxy
+                proxy.heal()
+        finally:
+            properties.write_text(before)
+            _restart(stack, "kafka")
+
+
+def _with_listener(properties: str, port: int, advertised: int) -> str:
+    added = {
+        "listeners": f"{LISTENER}://{HOST}:{port}",
+        "advertised.listeners": f"{LISTENER}://{HOST}:{advertised}",
+        "listener.security.protocol.map": f"{LISTENER}:PLAINTEXT",
+    }
+    lines = (
+        f"{line},{added[name]}" if (name := line.partition("=")[0]) in added else line
+        for line in properties.splitlines()
+    )
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def another_worker(stack: Stack) -> Iterator[subprocess.Popen[bytes]]:
+    """One more worker process of the same stack; it is gone afterwards."""
+    launch = json.loads(stack.layout.launch("worker").read_text())
+    port = _free_port()
+    words = list(launch["command"])
+    words[words.index("-p") + 1] = str(port)
+    words[words.index("-D") + 1] = str(stack.layout.home / f"faust-{port}")
+    log = stack.layout.log(f"worker-{port}")
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            words,
+            cwd=launch["folder"],
+            env={**os.environ, **launch["environment"]},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        Path(log).unlink(missing_ok=True)
+
+
+def killed(stack: Stack, part: str) -> None:
+    """SIGKILL, and wait until the supervisor has another one."""
+    gone = stack.kill(part)
+    eventually(lambda: stack.pid(part) not in (None, gone))
+
+
+def deciding(stack: Stack) -> None:
+    """Wait until the worker has its partitions."""
+
+    def is_ready() -> bool:
+        try:
+            return httpx.get(f"{stack.env['MILLRACE_WORKER']}/health", timeout=2).is_success
+        except httpx.HTTPError:
+            return False
+
+    eventually(is_ready)
+
+
+def _restart(stack: Stack, part: str) -> None:
+    stack.stop(part)
+    stack.start(part)
+
+
+def _free_port() -> int:
+    ports = range(FIRST_PORT, LAST_PORT)
+    return next(p for p in iter(lambda: random.choice(ports), None) if is_free(p))
