@@ -8,6 +8,8 @@ from __future__ import annotations
 
 # Snapshots are refreshed by capture; the time to live only bounds what a lost delete leaves.
 SNAPSHOT_TTL_S = 7 * 24 * 3600
+# What decisions remember of a card reaches back a day.
+HISTORY_TTL_S = 24 * 3600
 # The longest feature window plus a day of slack for late events.
 VELOCITY_TTL_S = 8 * 24 * 3600
 
@@ -40,3 +42,41 @@ def velocity(entity: str, entity_id: str) -> str:
 def velocity_meta(entity: str, entity_id: str) -> str:
     """HASH: newest LSN and event time that the velocity set has seen."""
     return f"{entity}:{{{entity_id}}}:velocity_meta"
+
+
+def card_history(card_id: str) -> str:
+    """STRING: what the card did in the last day, with the number of decisions that tells of."""
+    return f"card:{{{card_id}}}:history"
+
+
+# --- stand-in: what may be approved while nobody can decide ---------------------------------------
+
+# A repeat of a request that stood in comes within seconds; the gateway's journal remembers longer.
+STAND_IN_TOLD_TTL_S = 15 * 60
+# Open stand-ins end when their advice has been applied; this only bounds what a lost one leaves.
+STAND_INS_TTL_S = 24 * 3600
+
+
+def epoch() -> str:
+    """HASH: which run of Redis (run_id) has complete stand-in copies, and which epoch they carry."""
+    return "epoch"
+
+
+def epoch_builder() -> str:
+    """STRING: who rebuilds the stand-in copies now; one at a time."""
+    return "epoch:builder"
+
+
+def stand_in_copy(entity: str, entity_id: str) -> str:
+    """HASH: what stand-in must know of a card, account, customer or program, with its epoch."""
+    return f"{entity}:{{{entity_id}}}:stand_in"
+
+
+def stand_ins(entity: str, entity_id: str) -> str:
+    """HASH: field = idempotency key of an approval by stand-in that Postgres may not know yet."""
+    return f"{entity}:{{{entity_id}}}:stand_ins"
+
+
+def stand_in_told(idempotency_key: str) -> str:
+    """STRING: what stand-in told for the key, so that another gateway tells the same."""
+    return f"stand_in:{{{idempotency_key}}}:told"

@@ -16,18 +16,25 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from serving import authorizations, operations, problems, records, vectors
+from serving import authorizations, card_messages, operations, problems, records, vectors
+from serving.advice import Advisor
+from serving.allowance import Allowance
+from serving.answering import Answering
+from serving.circuit import OPEN_S, Circuit
 from serving.decider import Decider
 from serving.features import FeatureReader
 from serving.health import Checks
+from serving.journal import Journal
 from serving.records import Records
 from serving.settings import Settings
+from serving.standing_in import StandIn
 from serving.wire import Wire
 
 REDIS_TIMEOUT_S = 0.5
+JOURNAL_FOLDER = "gateway"
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, circuit_open_s: float = OPEN_S) -> FastAPI:
     """The application; nothing is connected until it starts."""
     http = httpx.AsyncClient(timeout=2)
     pool = records.pool(settings.oltp_dsn)
@@ -40,13 +47,22 @@ def create_app(settings: Settings) -> FastAPI:
     )
     decider = Decider(settings.kafka, Wire(settings.registry, http))
     stored = Records(pool)
+    journal = Journal(settings.home / JOURNAL_FOLDER)
+    advisor = Advisor(journal, decider)
+    stand_in = StandIn(journal, Allowance(client), stored, advisor)
+    circuit = Circuit(circuit_open_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await pool.open(wait=False)
+        journal.start()
         decider.start()
+        advisor.start(stand_in.is_unsettled)
         yield
+        await stand_in.stop()
+        await advisor.stop()
         await decider.stop()
+        await journal.stop()
         await client.aclose()
         await http.aclose()
         await pool.close()
@@ -59,7 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
-    app.include_router(authorizations.router(decider, stored))
+    app.include_router(authorizations.router(Answering(decider, circuit, stand_in), stored))
+    app.include_router(card_messages.router(stored))
     app.include_router(vectors.router(FeatureReader(client, stored)))
     checks = Checks(
         servers=settings.kafka,
@@ -68,6 +85,8 @@ def create_app(settings: Settings) -> FastAPI:
         client=client,
         records=stored,
         decider=decider,
+        circuit=circuit,
+        journal=journal,
     )
     app.include_router(operations.router(checks))
     return app

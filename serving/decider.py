@@ -20,6 +20,7 @@ from serving.wire import RegistryUnavailable, Wire
 
 log = logging.getLogger(__name__)
 RETRY_S = 0.5
+POLL_MS = 1000
 # A request that Kafka has not taken by then is not worth taking any more.
 REQUEST_TIMEOUT_MS = 5000
 
@@ -58,31 +59,39 @@ class Decider:
 
     async def ask(self, request: AuthorizationRequested, timeout_s: float) -> AuthorizationDecided:
         """The decision on the request."""
-        producer = self._producer
-        if producer is None or not self.is_listening:
-            raise DeciderUnreachable("Kafka is not connected")
         answer: asyncio.Future[AuthorizationDecided] = asyncio.get_running_loop().create_future()
-        self._waiting[request.request_id] = answer
         delivery: asyncio.Future[object] | None = None
+
+        def taken(found: asyncio.Future[object]) -> None:
+            """An error of the delivery ends the waiting; an error after it has been seen."""
+            error = None if found.cancelled() else found.exception()
+            if error is not None and not answer.done():
+                answer.set_exception(error)
+
+        self._waiting[request.request_id] = answer
         try:
             async with asyncio.timeout(timeout_s):
-                value = await self._wire.encode(request)
-                delivery = await producer.send(
-                    topics.AUTHORIZATION_REQUESTED, key=request.card_id.encode(), value=value
-                )
-                delivery.add_done_callback(_look_at_error)
-                await asyncio.wait({delivery, answer}, return_when=asyncio.FIRST_COMPLETED)
-                if delivery.done():
-                    delivery.result()
+                delivery = await self.send(request)
+                delivery.add_done_callback(taken)
                 return await answer
         except (KafkaError, RegistryUnavailable) as error:
             raise DeciderUnreachable(str(error) or repr(error)) from error
         except TimeoutError:
             if delivery is None or not delivery.done():
                 raise DeciderUnreachable("Kafka did not take the request in time") from None
-            raise DeciderLate from None
+            raise DeciderLate("no decision came in time") from None
         finally:
             del self._waiting[request.request_id]
+
+    async def send(self, request: AuthorizationRequested) -> asyncio.Future[object]:
+        """Hand a request over; what is given back is done when Kafka has it for good."""
+        if self._producer is None or not self.is_listening:
+            raise DeciderUnreachable("Kafka is not connected")
+        value = await self._wire.encode(request)
+        delivery: asyncio.Future[object] = await self._producer.send(
+            topics.AUTHORIZATION_REQUESTED, key=request.card_id.encode(), value=value
+        )
+        return delivery
 
     async def request_ends(self) -> dict[TopicPartition, int]:
         """Where each partition of the request topic ends, as Kafka knows it now."""
@@ -128,8 +137,10 @@ class Decider:
             )
             self._producer, self._consumer, self.is_listening = producer, consumer, True
             log.info("listening for decisions")
-            async for record in consumer:
-                await self._hear(record.value)
+            while True:
+                for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
+                    for record in records:
+                        await self._hear(record.value or b"")
         finally:
             self._producer, self._consumer, self.is_listening = None, None, False
             await consumer.stop()
@@ -141,9 +152,14 @@ class Decider:
         consumer.assign(parts)
         await consumer.seek_to_end(*parts)
 
-    async def _hear(self, value: bytes | None) -> None:
+    async def _hear(self, value: bytes) -> None:
         try:
-            decision = await self._wire.decode(value or b"")
+            if not self._wire.is_known(value):
+                await self._wire.learn(value)
+            request_id = self._wire.request_id(value)
+            if request_id is not None and request_id not in self._waiting:
+                return
+            decision = self._wire.decode(value)
         except ValueError as error:
             metrics.UNREADABLE.inc()
             log.warning("a message on the decided topic is no decision: %s", error)
@@ -156,9 +172,3 @@ class Decider:
         waiting = self._waiting.get(decision.request_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(decision)
-
-
-def _look_at_error(delivery: asyncio.Future[object]) -> None:
-    """An error nobody waits for any more has still been seen."""
-    if not delivery.cancelled():
-        delivery.exception()

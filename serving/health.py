@@ -1,7 +1,8 @@
 """The health of what the gateway needs: pass, warn or fail for each part, the worst for the whole.
 
-Without Kafka or Postgres nothing is decided, so they fail. Without Redis decisions are slower and
-without the registry known schemas go on working, so they warn.
+Without Kafka or Postgres nothing is decided, so they fail; so does a journal that cannot be
+written, for then nobody stands in. Without Redis decisions are slower and without the registry
+known schemas go on working, so they warn, as do an open circuit and answers that wait for Kafka.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 from aiokafka.admin import AIOKafkaAdminClient
+from pybreaker import STATE_CLOSED
 from redis.asyncio import Redis
 
 from schemas import topics
+from serving import metrics
+from serving.circuit import STATES, Circuit
 from serving.decider import Decider
+from serving.journal import Journal
 from serving.records import Records
 from serving.shapes import Health, PartHealth
 
@@ -23,6 +28,8 @@ ORDER = (PASS, WARN, FAIL)
 CHECK_S = 2.0
 # At hundreds a second this is some seconds behind, which is beyond any caller's deadline.
 LAG_WARN = 1000
+# Forwarding takes a moment; later than this Kafka does not take it.
+BACKLOG_WARN_S = 5.0
 GROUP = topics.consumer_group("authorization")
 
 
@@ -38,6 +45,8 @@ class Checks:
         client: Redis,
         records: Records,
         decider: Decider,
+        circuit: Circuit,
+        journal: Journal,
     ) -> None:
         self._servers = servers
         self._registry_url = registry_url.rstrip("/")
@@ -45,6 +54,8 @@ class Checks:
         self._redis = client
         self._records = records
         self._decider = decider
+        self._circuit = circuit
+        self._journal = journal
 
     async def all(self) -> Health:
         """Every part, each within two seconds."""
@@ -54,6 +65,8 @@ class Checks:
             "redis": (WARN, self._ping_redis),
             "registry": (WARN, self._registry),
             "decider": (WARN, self._lag),
+            "circuit": (WARN, self._circuit_state),
+            "journal": (FAIL, self._backlog),
         }
         found = await asyncio.gather(*(_check(worst, ask) for worst, ask in checks.values()))
         parts = dict(zip(checks, found, strict=True))
@@ -100,6 +113,29 @@ class Checks:
         if behind >= LAG_WARN:
             return PartHealth(status=WARN, detail="requests wait", observed=behind)
         return PartHealth(status=PASS, observed=behind)
+
+    def measure(self) -> None:
+        """Set the gauges of what is looked up only when somebody asks."""
+        for state in STATES:
+            metrics.CIRCUIT.labels(state).set(int(self._circuit.state == state))
+        count, age_s = self._journal.backlog()
+        metrics.BACKLOG.set(count)
+        metrics.BACKLOG_AGE_S.set(age_s)
+
+    async def _circuit_state(self) -> PartHealth:
+        state = self._circuit.state
+        return PartHealth(status=PASS if state == STATE_CLOSED else WARN, detail=state)
+
+    async def _backlog(self) -> PartHealth:
+        """Stand-in answers that Kafka does not know yet."""
+        if self._journal.problem is not None:
+            return PartHealth(status=FAIL, detail=self._journal.problem)
+        count, age_s = self._journal.backlog()
+        if age_s > BACKLOG_WARN_S:
+            return PartHealth(
+                status=WARN, detail=f"the oldest waits since {age_s:.0f} s", observed=count
+            )
+        return PartHealth(status=PASS, observed=count)
 
 
 async def _check(worst: str, ask: Callable[[], Awaitable[PartHealth]]) -> PartHealth:

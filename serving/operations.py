@@ -25,8 +25,9 @@ def router(checks: Checks) -> APIRouter:
         return found
 
     @routes.get("/metrics", response_class=Response)
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Counters and latencies for Prometheus."""
+        checks.measure()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return routes

@@ -47,6 +47,27 @@ class Problem(Exception):
         self.headers = headers
 
 
+def key_reused(key: str) -> Problem:
+    """The key belongs to a request or message with another body."""
+    return Problem(
+        409,
+        "key-reused",
+        "The key was used before for another request",
+        f"The key {key!r} belongs to a request with another body; nothing was decided or applied.",
+    )
+
+
+def unreachable_database(error: Exception) -> Problem:
+    """The operational database is away; the question may be repeated."""
+    return Problem(
+        503,
+        "database-unreachable",
+        "The operational database does not answer",
+        f"It is safe to ask again. {error}",
+        {"Retry-After": "1"},
+    )
+
+
 def install(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
     app.add_exception_handler(Problem, _problem)

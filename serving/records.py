@@ -1,21 +1,28 @@
-"""Reads of the operational database: stored decisions, and history for features."""
+"""The operational database: stored decisions, history for features, card messages to apply."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 DECISION = """
 select
-    authorization_id, idempotency_key, card_id, account_id, amount_minor, currency, decision,
-    response_code, reason_code, rule_hits, rule_version, requested_at, decided_at
+    authorization_id, idempotency_key, request_hash, message_kind, card_id, account_id,
+    amount_minor,
+    case decision when 'APPROVED' then coalesce(approved_amount_minor, amount_minor) else 0 end
+        as approved_amount_minor,
+    currency, network, decision, response_code, reason_code, is_stand_in, rule_hits, rule_version,
+    requested_at, decided_at
 from card.authorizations
 where idempotency_key = %s
 """
+
+APPLY = "select * from card.apply_messages(%s::jsonb)"
 
 HISTORY = """
 select
@@ -28,7 +35,7 @@ Pool = AsyncConnectionPool[AsyncConnection[dict[str, Any]]]
 
 
 class Records:
-    """The two questions the gateway has."""
+    """The questions that the gateway has, and what it tells."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -50,6 +57,13 @@ class Records:
                 HISTORY.format(column=column), (entity_id, after, until)
             )
             return await cursor.fetchall()
+
+    async def apply(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What became of a card message, once for its key."""
+        async with self._pool.connection() as connection:
+            text = orjson.dumps([message]).decode()
+            cursor = await connection.execute(APPLY, (text,))
+            return (await cursor.fetchall())[0]
 
     async def ping(self) -> None:
         """Raises when the database does not answer."""

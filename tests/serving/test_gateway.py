@@ -1,13 +1,16 @@
 """The gateway's door: what it refuses and how, and what it answers while everything is down."""
 
+import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from serving.app import create_app
+from serving.card_messages import CardMessage
 from serving.settings import Settings
 
 GOOD: dict[str, Any] = {
@@ -23,10 +26,11 @@ GOOD: dict[str, Any] = {
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[httpx.AsyncClient]:
+async def gateway(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway whose every neighbour is down."""
     app = create_app(
         Settings(
+            home=tmp_path,
             kafka="127.0.0.1:1",
             registry="http://127.0.0.1:1",
             redis="redis://127.0.0.1:1/0",
@@ -104,13 +108,84 @@ async def test_a_body_that_is_no_object_is_refused(
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "body")
 
 
-async def test_without_kafka_a_request_is_refused_and_says_when_to_come_back(
+async def test_with_everything_down_a_request_is_declined_in_time_and_so_is_its_repeat(
     gateway: httpx.AsyncClient,
 ) -> None:
-    answer = await gateway.post("/v1/authorizations", json=GOOD)
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "1"
-    assert answer.json()["type"] == "urn:millrace:problem:decider-unreachable"
+    first = (await gateway.post("/v1/authorizations", json=GOOD)).json()
+    assert (first["decision"], first["response_code"]) == ("DECLINED", "91")
+    assert (first["stand_in"], first["reason_code"]) == (True, "STAND_IN_DECLINED")
+    assert first["latency_ms"] < 500
+    again = (await gateway.post("/v1/authorizations", json=GOOD)).json()
+    assert again["replayed"]
+    assert {**again, "replayed": False, "latency_ms": 0} == {**first, "latency_ms": 0}
+
+
+async def test_a_key_that_stand_in_answered_is_a_conflict_for_another_body(
+    gateway: httpx.AsyncClient,
+) -> None:
+    await gateway.post("/v1/authorizations", json=GOOD)
+    other = await gateway.post("/v1/authorizations", json=GOOD | {"amount_minor": 1})
+    assert (other.status_code, other.json()["type"]) == (409, "urn:millrace:problem:key-reused")
+
+
+INCONSISTENT = [
+    ({"message_kind": "ADVICE"}, "message_kind"),
+    ({"message_kind": "VERIFICATION"}, "message_kind"),
+    ({"message_kind": "INCREMENT"}, "original_key"),
+    ({"original_key": "T-0"}, "original_key"),
+    ({"terminal_latitude_e6": 1}, "terminal_longitude_e6"),
+    ({"terminal_latitude_e6": 90_000_001, "terminal_longitude_e6": 1}, "terminal_latitude_e6"),
+    ({"network": "PIGEON"}, "network"),
+    ({"network_transaction_id": "x" * 121}, "network_transaction_id"),
+    ({"partial_allowed": "yes"}, "partial_allowed"),
+]
+
+
+@pytest.mark.parametrize(("change", "field"), INCONSISTENT, ids=str)
+async def test_fields_that_contradict_each_other_are_named(
+    gateway: httpx.AsyncClient, change: dict[str, Any], field: str
+) -> None:
+    answer = await gateway.post("/v1/authorizations", json=GOOD | change)
+    assert answer.status_code == 422
+    assert field in [one["field"] for one in answer.json()["errors"]]
+
+
+async def test_nothing_asked_for_is_a_verification(gateway: httpx.AsyncClient) -> None:
+    answer = await gateway.post("/v1/authorizations", json=GOOD | {"amount_minor": 0})
+    assert answer.json()["message_kind"] == "VERIFICATION"
+
+
+BAD_MESSAGES = [
+    ({"message_kind": "CLEARING"}, "amount_minor"),
+    ({"message_kind": "REFUND", "amount_minor": 0, "card_id": GOOD["card_id"]}, "amount_minor"),
+    ({"message_kind": "REFUND", "amount_minor": 5}, "original_key"),
+    ({"message_kind": "FORCE_POST", "amount_minor": 5, "original_key": "T-1"}, "account_id"),
+    ({"message_kind": "REVERSAL"}, "original_key"),
+    ({"message_kind": "ADVICE", "original_key": "T-1"}, "amount_minor"),
+    ({"message_kind": "CHARGEBACK", "original_key": "T-1"}, "reason"),
+    ({"message_kind": "REVERSAL", "original_key": "T-1", "occurred_at": "2026-11-30T10:00:00"},
+     "occurred_at"),
+    ({"message_kind": "PURCHASE"}, "message_kind"),
+    ({"message_kind": "REVERSAL", "original_key": "a b"}, "original_key"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "field"), BAD_MESSAGES, ids=str)
+async def test_a_card_message_that_cannot_be_right_is_refused_by_the_field(
+    gateway: httpx.AsyncClient, body: dict[str, Any], field: str
+) -> None:
+    answer = await gateway.post("/v1/card-messages", json={"message_key": "M-1"} | body)
+    assert answer.status_code == 422
+    assert field in [one["field"] for one in answer.json()["errors"]]
+
+
+async def test_without_postgres_a_card_message_is_not_taken_and_may_be_sent_again(
+    gateway: httpx.AsyncClient,
+) -> None:
+    body = {"message_kind": "REVERSAL", "message_key": "R-1", "original_key": "T-1"}
+    answer = await gateway.post("/v1/card-messages", json=body)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "secret" not in answer.text
 
 
 async def test_features_of_an_unknown_kind_of_entity_are_not_found(
@@ -137,6 +212,8 @@ async def test_health_tells_every_part_apart_and_never_a_password(
         "redis": "warn",
         "registry": "warn",
         "decider": "warn",
+        "circuit": "pass",
+        "journal": "pass",
     }
     assert "secret" not in answer.text
 
@@ -156,12 +233,26 @@ async def test_the_openapi_page_has_an_example_that_the_door_accepts(
     for asset in assets:  # from the gateway itself: it may have no way to the internet
         assert (await gateway.get(asset)).status_code == 200, asset
     document = (await gateway.get("/openapi.json")).json()
-    example = document["components"]["schemas"]["AuthorizationRequest"]["examples"][0]
-    assert (await gateway.post("/v1/authorizations", json=example)).status_code == 503
+    schemas = document["components"]["schemas"]
+    for example in schemas["AuthorizationRequest"]["examples"]:
+        assert (await gateway.post("/v1/authorizations", json=example)).status_code == 200
+    for example in schemas["CardMessage"]["examples"]:
+        CardMessage.model_validate_json(json.dumps(example))
 
 
-async def test_metrics_count_requests_that_were_not_taken(gateway: httpx.AsyncClient) -> None:
-    await gateway.post("/v1/authorizations", json=GOOD)
+async def test_metrics_tell_stand_ins_the_circuit_and_what_waits_to_be_told(
+    gateway: httpx.AsyncClient,
+) -> None:
+    for number in range(6):
+        await gateway.post(
+            "/v1/authorizations", json=GOOD | {"network_transaction_id": f"T-{number}"}
+        )
     text = (await gateway.get("/metrics")).text
     assert "millrace_gateway_unreachable_total" in text
     assert "millrace_gateway_authorization_seconds_bucket" in text
+    assert 'millrace_gateway_stand_ins_total{decision="DECLINED",verdict="REDIS_AWAY"}' in text
+    assert 'millrace_gateway_circuit_state{state="open"} 1.0' in text
+    assert "millrace_gateway_journal_backlog 6.0" in text
+    parts = (await gateway.get("/health", timeout=10)).json()["parts"]
+    assert (parts["circuit"]["status"], parts["circuit"]["detail"]) == ("warn", "open")
+    assert parts["journal"]["observed"] == 6
