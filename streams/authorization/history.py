@@ -235,6 +235,11 @@ class CardHistory:
         bounds = (first, first + len(times))
         return cls(version, last_ms, log, bounds, (merchants, countries), tuple(place))
 
+    @property
+    def attempts(self) -> int:
+        """How many attempts it holds: what it takes of memory."""
+        return self._end - self._first
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CardHistory) and self._visible() == other._visible()
 
@@ -242,7 +247,7 @@ class CardHistory:
         return hash((self.version, self.last_decided_at_ms))
 
     def __repr__(self) -> str:
-        return f"CardHistory(version={self.version}, attempts={self._end - self._first})"
+        return f"CardHistory(version={self.version}, attempts={self.attempts})"
 
     def _visible(self) -> tuple[object, ...]:
         part = self._log.part(self._first, self._end)
