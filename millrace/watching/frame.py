@@ -15,6 +15,7 @@ SHARES = (0.50, 0.95, 0.99)
 # What is timed -> the histogram that times it and the labels to look at.
 TIMED: dict[str, tuple[str, Labels]] = {
     "gateway answer": ("millrace_gateway_authorization_seconds", ()),
+    "request to decision": ("millrace_decision_seconds", ()),
     "authorizer batch": ("millrace_stream_batch_seconds", (("agent", "authorization"),)),
 }
 DECIDED = "millrace_decisions_total"
@@ -23,13 +24,24 @@ STOOD_IN = "millrace_gateway_stand_ins_total"
 IN_FLIGHT = "millrace_gateway_in_flight"
 MESSAGES = "millrace_stream_messages_total"
 RETRIES = "millrace_stream_retries_total"
-# Counters and gauges that are shown as they are -> in words.
+# Counters that are shown where they moved: name -> words, with the label that tells them apart.
 COUNTED = {
-    "millrace_gateway_unreachable_total": "refused, Kafka unreachable",
-    "millrace_gateway_conflicts_total": "key reused for another body",
-    "millrace_gateway_unreadable_total": "unreadable decisions",
+    "millrace_stale_judgements_total": ("judged again: the card had gone on", None),
+    "millrace_shadow_differences_total": ("shadow differs", "version"),
+    "millrace_histories_total": ("histories from", "source"),
+    "millrace_clock_total": ("by the clock", "task"),
+    "millrace_clock_failures_total": ("the clock failed at", "task"),
+    "millrace_gateway_late_total": ("decided too late for the gateway", None),
+    "millrace_gateway_unreachable_total": ("not taken by Kafka", None),
+    "millrace_gateway_advices_total": ("stand-in answers told to the decider", None),
+    "millrace_gateway_conflicts_total": ("keys used again for another body", None),
+    "millrace_gateway_unreadable_total": ("unreadable decisions", None),
+    "millrace_gateway_card_messages_total": ("card message", "outcome"),
 }
-STANDING: dict[str, str] = {}
+BREAKER, CIRCUIT = "millrace_breaker_state", "millrace_gateway_circuit_state"
+BREAKER_STATES = ("closed", "half-open", "open")
+BACKLOG, BACKLOG_AGE = "millrace_gateway_journal_backlog", "millrace_gateway_journal_oldest_seconds"
+COPIES = "millrace_stand_in_copies_complete"
 
 
 @dataclass(frozen=True)
@@ -51,8 +63,8 @@ class Frame:
     agents: Mapping[str, Agent]
     # What else happened: name -> count, only where something did.
     events: Mapping[str, int]
-    # Gauges that say how things stand: name -> value.
-    standing: Mapping[str, float]
+    # How things stand: name -> in words.
+    standing: Mapping[str, str]
     holds: Mapping[str, tuple[int, int]]
     silent: Mapping[str, str] = field(default_factory=dict)
 
@@ -97,7 +109,7 @@ def between(earlier: Reading, later: Reading) -> Frame:
         },
         agents=later.agents,
         events=dict(_events(change)),
-        standing=_standing(later.samples),
+        standing=dict(_standing(later.samples)),
         holds=later.holds,
         silent=later.silent,
     )
@@ -163,12 +175,21 @@ def _events(change: Change) -> Iterator[tuple[str, int]]:
             totals[f"{labels['outcome'].replace('_', ' ')} ({labels.get('agent')})"] += count
     for labels, count in change(RETRIES):
         totals[f"retried for {labels.get('error')} ({labels.get('agent')})"] += count
-    for name, words in COUNTED.items():
-        totals[words] += sum(count for _, count in change(name))
+    for name, (words, label) in COUNTED.items():
+        for labels, count in change(name):
+            totals[f"{words} {labels.get(label)}" if label else words] += count
     yield from ((words, count) for words, count in totals.items() if count)
 
 
-def _standing(samples: Samples) -> dict[str, float]:
-    return {
-        words: sum(samples[name].values()) for name, words in STANDING.items() if name in samples
-    }
+def _standing(samples: Samples) -> Iterator[tuple[str, str]]:
+    for labels, state in samples.get(CIRCUIT, {}).items():
+        if state:
+            yield "circuit of the gateway", dict(labels)["state"]
+    for labels, state in samples.get(BREAKER, {}).items():
+        yield f"breaker of {dict(labels)['breaker']}", BREAKER_STATES[int(state)]
+    for complete in samples.get(COPIES, {}).values():
+        yield "copies for stand-in", "complete" if complete else "being rebuilt"
+    backlog = sum(samples.get(BACKLOG, {}).values())
+    if backlog:
+        age_s = max(samples.get(BACKLOG_AGE, {}).values(), default=0.0)
+        yield "stand-in answers not told yet", f"{backlog:,.0f}, the oldest {age_s:,.0f} s ago"

@@ -16,6 +16,8 @@ from schemas import codes
 
 BAR_WIDTH = 24
 REASONS_SHOWN = 10
+# What needs nobody's attention.
+QUIET = ("closed", "complete")
 SPARKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -95,8 +97,8 @@ def _standing(frame: Frame) -> RenderableType:
     for currency, (count, amount_minor) in frame.holds.items():
         amount = Decimal(amount_minor).scaleb(-codes.EXPONENT[currency])
         table.add_row("open holds", f"{count:,}", f"{amount:,f} {currency}")
-    for name, value in frame.standing.items():
-        table.add_row(name, f"{value:,.0f}", "")
+    for name, words in frame.standing.items():
+        table.add_row(name, "", Text(words, style="" if words in QUIET else "red"))
     if not table.rows:
         return Text("no hold is open", style="dim")
     return table

@@ -15,7 +15,7 @@ millrace_decisions_total{reason="CARD_LOST",replayed="false"} 5
 # TYPE millrace_gateway_decisions counter
 millrace_gateway_decisions_total{decision="APPROVED",reason="APPROVED"} 10
 # TYPE millrace_gateway_stand_ins counter
-millrace_gateway_stand_ins_total 1
+millrace_gateway_stand_ins_total{decision="DECLINED",verdict="SPENT"} 1
 # TYPE millrace_stream_batch_seconds histogram
 millrace_stream_batch_seconds_bucket{agent="authorization",le="0.01"} 4
 millrace_stream_batch_seconds_bucket{agent="authorization",le="0.1"} 4
@@ -33,7 +33,8 @@ millrace_decisions_total{reason="INSUFFICIENT_CREDIT",replayed="false"} 3
 # TYPE millrace_gateway_decisions counter
 millrace_gateway_decisions_total{decision="APPROVED",reason="APPROVED"} 18
 # TYPE millrace_gateway_stand_ins counter
-millrace_gateway_stand_ins_total 3
+millrace_gateway_stand_ins_total{decision="DECLINED",verdict="SPENT"} 2
+millrace_gateway_stand_ins_total{decision="APPROVED",verdict="GRANTED"} 1
 # TYPE millrace_stream_batch_seconds histogram
 millrace_stream_batch_seconds_bucket{agent="authorization",le="0.01"} 4
 millrace_stream_batch_seconds_bucket{agent="authorization",le="0.1"} 104
@@ -45,6 +46,17 @@ millrace_stream_batch_seconds_sum{agent="authorization"} 0.02
 # TYPE millrace_stream_messages counter
 millrace_stream_messages_total{agent="authorization",outcome="handled"} 12
 millrace_stream_messages_total{agent="authorization",outcome="dead_letter"} 2
+# TYPE millrace_histories counter
+millrace_histories_total{source="memory"} 4
+# TYPE millrace_gateway_circuit_state gauge
+millrace_gateway_circuit_state{state="closed"} 0
+millrace_gateway_circuit_state{state="open"} 1
+# TYPE millrace_breaker_state gauge
+millrace_breaker_state{breaker="redis"} 1
+# TYPE millrace_gateway_journal_backlog gauge
+millrace_gateway_journal_backlog 3
+# TYPE millrace_gateway_journal_oldest_seconds gauge
+millrace_gateway_journal_oldest_seconds 7.4
 """
 
 
@@ -58,7 +70,7 @@ def test_counts_are_what_happened_between_the_readings() -> None:
     assert (frame.approved, frame.approval_rate) == (7, 0.7)
     assert frame.declined == Counter(INSUFFICIENT_CREDIT=3)
     assert (frame.answered, frame.stood_in, frame.stand_in_share) == (8, 2, 0.25)
-    assert frame.events == {"dead letter (authorization)": 2}
+    assert frame.events == {"dead letter (authorization)": 2, "histories from memory": 4}
 
 
 def test_percentiles_are_of_the_observations_between_and_of_the_agent_that_is_meant() -> None:
@@ -66,6 +78,15 @@ def test_percentiles_are_of_the_observations_between_and_of_the_agent_that_is_me
     # A hundred observations lie evenly between 10 and 100 ms.
     assert frame.latency_ms["authorizer batch"] == pytest.approx((55.0, 95.5, 99.1))
     assert frame.latency_ms["gateway answer"] == (None, None, None)
+
+
+def test_breakers_and_the_journal_are_told_in_words() -> None:
+    frame = between(reading(100, EARLIER), reading(102, LATER))
+    assert frame.standing == {
+        "circuit of the gateway": "open",
+        "breaker of redis": "half-open",
+        "stand-in answers not told yet": "3, the oldest 7 s ago",
+    }
 
 
 def test_a_counter_that_went_down_belongs_to_a_process_that_started_anew() -> None:

@@ -22,7 +22,7 @@ FRAME = Frame(
     latency_ms={"gateway answer": (1.5, 9.5, 12.0), "authorizer batch": (None, None, None)},
     agents={"authorization": Agent(1234, "OperationalError: no database")},
     events={"dead letter (authorization)": 2},
-    standing={},
+    standing={"circuit of the gateway": "open"},
     holds={"CZK": (3, 123456), "JPY": (1, 500)},
 )
 
@@ -40,6 +40,7 @@ def test_every_figure_is_on_the_page() -> None:
     for words in ("41 CARD_LOST", "1,234", "no database", "1,234.56 CZK", "500 JPY"):
         assert words in text
     assert "dead letter (authorization)" in text
+    assert "circuit of the gateway" in text
 
 
 def test_a_part_that_does_not_answer_is_named() -> None:
