@@ -32,9 +32,10 @@ from schemas.features import (
 MINUTE_MS, HOUR_MS, DAY_MS = MINUTE_S * 1000, HOUR_S * 1000, DAY_S * 1000
 FORMAT = 1
 EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
-NOWHERE = (0, None, None, "")
-# When the card was last present somewhere and accepted: time, latitude, longitude, country.
-Place = tuple[int, int | None, int | None, str]
+NOWHERE = (-1, 0, None, None, "")
+# Where the card was last present and accepted: number of the attempt, time, latitude, longitude,
+# country. A refused attempt moves no place: whoever tries a copied card abroad stops only himself.
+Place = tuple[int, int, int | None, int | None, str]
 # Of all attempts before an entry: declined, approved amount, small ones, card not present.
 Totals = tuple[int, int, int, int]
 
@@ -141,12 +142,19 @@ class CardHistory:
         return cls(version, last_decided_at_ms, log, (0, 0), ({}, {}), NOWHERE)
 
     @classmethod
-    def of(cls, version: int, attempts: Iterable[Attempt]) -> CardHistory:
-        """The history that ends with these attempts, in order; `version` decisions in all."""
+    def of(
+        cls, version: int, attempts: Iterable[Attempt], last_decided_at_ms: int = 0
+    ) -> CardHistory:
+        """The history that ends with these attempts, in order; `version` decisions in all.
+
+        The attempts of the last day are enough. Without any, `last_decided_at_ms` says when the
+        last decision was.
+        """
         history = cls.empty()
         for attempt in attempts:
             history = history.after(attempt)
         history.version = version
+        history.last_decided_at_ms = max(history.last_decided_at_ms, last_decided_at_ms)
         return history
 
     def after(self, attempt: Attempt) -> CardHistory:
@@ -164,7 +172,7 @@ class CardHistory:
             log = log.part(first, end)
         is_here = attempt.decision == Decision.APPROVED and attempt.channel in PRESENT_CHANNELS
         place = (
-            (at_ms, attempt.latitude_e6, attempt.longitude_e6, attempt.country)
+            (number, at_ms, attempt.latitude_e6, attempt.longitude_e6, attempt.country)
             if is_here
             else self._place
         )
@@ -186,8 +194,8 @@ class CardHistory:
         minute = bisect_right(times, now_ms - MINUTE_MS, five_minutes, end)
         declined, spent, small, absent = totals[end]
         declined_hour, spent_hour, _, absent_hour = totals[hour]
-        kmh, km = self._travel(now_ms, request)
         oldest = day + start
+        kmh, km = self._travel(now_ms, request, oldest)
         return {
             "card_attempts_1m": end - minute,
             "card_attempts_5m": end - five_minutes,
@@ -260,11 +268,11 @@ class CardHistory:
         )  # fmt: skip
 
     def _travel(
-        self, now_ms: int, request: AuthorizationRequested
+        self, now_ms: int, request: AuthorizationRequested, oldest: int
     ) -> tuple[int | None, int | None]:
         """Speed and distance since the card was last present and accepted, both rounded down."""
-        then_ms, latitude, longitude, country = self._place
-        if then_ms <= now_ms - DAY_MS or request.channel not in PRESENT_CHANNELS:
+        number, then_ms, latitude, longitude, country = self._place
+        if number < oldest or request.channel not in PRESENT_CHANNELS:
             return None, None
         here, there = request.terminal_latitude_e6, request.terminal_longitude_e6
         if latitude is None or longitude is None or here is None or there is None:
