@@ -7,9 +7,9 @@ repeat. Its web server answers /health and /metrics, on the loopback address unl
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 import faust
@@ -19,12 +19,15 @@ from aiokafka import AIOKafkaProducer
 from faust.sensors.prometheus import setup_prometheus_sensors
 from mode import Service
 
-from schemas import keys, topics
+from schemas import keys
 from streams import decisions, ledger, store
 from streams.authorization import agent as authorization
 from streams.authorization.facts import Facts
+from streams.authorization.histories import Histories
+from streams.authorization.ruleset_source import RuleSetSource
 from streams.batches import BatchAgent, BatchService
 from streams.cache import agent as cache
+from streams.clock import Clock
 from streams.codec import Codec
 from streams.dead_letters import agent as dead_letters
 from streams.dead_letters.letters import DeadLetters
@@ -32,9 +35,13 @@ from streams.decisions import Decisions
 from streams.flows import flows
 from streams.ledger import Ledger
 from streams.lineage import Places, Reporter
-from streams.outages import OUTAGES, Backoff
+from streams.outages import OUTAGES, Backoff, breaker
 from streams.risk import agent as risk
 from streams.settings import Settings
+from streams.stand_in import agent as stand_in
+from streams.stand_in.copies import Copies
+from streams.stand_in.epoch import EpochKeeper
+from streams.stand_in.records import Records
 from streams.store import Store
 
 # How long the authorizer waits for Redis before it asks Postgres instead.
@@ -79,9 +86,10 @@ class Connections(Service):
         """Pay for the first schema and the first connections now, not in somebody's deadline."""
         try:
             async with asyncio.timeout(WARM_UP_S):
-                await self.codec.prepare(topics.AUTHORIZATION_DECIDED, decisions.SCHEMA)
-                await Ledger(self.pool).facts([NO_CARD], [60], datetime.now(UTC))
-                await Store(self.fast_redis).hashes([keys.card_snapshot(NO_CARD)])
+                await self.codec.prepare(decisions.TOPIC, decisions.SCHEMA)
+                await Ledger(self.pool).facts([NO_CARD])
+                await Ledger(self.pool).histories([NO_CARD])
+                await Store(self.fast_redis).read([keys.card_snapshot(NO_CARD)], [])
         except OUTAGES as error:
             self.log.warning("starting cold: %s", error)
 
@@ -113,7 +121,7 @@ class Connections(Service):
 
 
 class Agents(Service):
-    """The batch agents over their shared connections: started after them, stopped before."""
+    """The batch agents and what runs beside them: started after the connections."""
 
     def __init__(self, settings: Settings, connections: Connections, **service: Any) -> None:
         super().__init__(**service)
@@ -123,23 +131,38 @@ class Agents(Service):
 
     async def on_start(self) -> None:
         """Open the connections, then let every agent read."""
-        await self.add_runtime_dependency(self.connections)
-        await self.connections.warm_up()
-        self.running = tuple(self._service(agent, means) for agent, means in self._capabilities())
+        here = self.connections
+        await self.add_runtime_dependency(here)
+        await here.warm_up()
+        patient, fast, record = Store(here.redis), Store(here.fast_redis), Ledger(here.pool)
+        redis_breaker = breaker("redis")
+        histories = Histories(fast, redis_breaker, loop=self.loop, beacon=self.beacon)
+        rules = RuleSetSource(here.pool, loop=self.loop, beacon=self.beacon)
+        copies, records = Copies(here.redis), Records(here.pool)
+        for beside in (
+            histories,
+            rules,
+            Clock(self.settings.oltp_dsn, loop=self.loop, beacon=self.beacon),
+            EpochKeeper(copies, records, loop=self.loop, beacon=self.beacon),
+        ):
+            await self.add_runtime_dependency(beside)
+        decider = authorization.Means(
+            Facts(fast, record, histories, redis_breaker),
+            record,
+            Decisions(here.started_producer, here.codec),
+            rules,
+        )
+        self.running = (
+            self._service(authorization.authorize, decider),
+            self._service(risk.score_risk, risk.Means(patient, record)),
+            self._service(cache.refresh, cache.Means(patient)),
+            self._service(stand_in.follow, stand_in.Means(copies, records)),
+        )
+        # What is there now stays: no collection has to look at it again.
+        gc.collect()
+        gc.freeze()
         for service in self.running:
             await self.add_runtime_dependency(service)
-
-    def _capabilities(self) -> tuple[tuple[BatchAgent, Any], ...]:
-        """Every batch agent of the worker, with what it works with."""
-        here = self.connections
-        patient, record = Store(here.redis), Ledger(here.pool)
-        facts = Facts(Store(here.fast_redis), record)
-        answers = Decisions(here.started_producer, here.codec)
-        return (
-            (authorization.authorize, authorization.Means(facts, record, answers)),
-            (risk.score_risk, risk.Means(patient, record)),
-            (cache.refresh, cache.Means(patient)),
-        )
 
     def _service(self, agent: BatchAgent, means: Any) -> BatchService:
         return BatchService(

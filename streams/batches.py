@@ -1,10 +1,12 @@
 """Batch agents: `@batches(topic, ...)` turns a handler into an agent of the Faust app.
 
-An agent gets what Kafka has ready and never waits for more, records in order per key. Offsets are
-committed only after the handler returned, so a killed worker repeats a batch and never loses one:
-every effect must be safe to repeat. What cannot be decoded goes to the topic's dead letters, with
-its bytes. When something the handler needs is down, the batch waits and is tried again; the agent
-holds at most one batch and what Kafka prefetches.
+An agent gets what Kafka has ready and never waits for more, records in order per key. Its
+partitions are shared out over lanes: each lane has one batch in hand, so one can work while another
+waits for an answer, and the order within a partition stands. Offsets are committed only after the
+handler returned, so a killed worker repeats a batch and never loses one: every effect must be safe
+to repeat. What cannot be decoded goes to the topic's dead letters, with its bytes, and so does a
+message that nobody survives. When something the handler needs is down, the batch waits and is tried
+again; an agent holds at most a batch for each lane and what Kafka prefetches.
 """
 
 from __future__ import annotations
@@ -12,20 +14,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from mode import Service
 
 from schemas.topics import consumer_group
 from streams import metrics
-from streams.codec import Codec, Undecodable
+from streams.codec import Codec, SchemaNeeded
 from streams.dead_letters.letters import DeadLetters
 from streams.outages import OUTAGES, Backoff
+from streams.starts import STARTS_MAX, Starts, WorkerKilled
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +44,12 @@ SESSION_MS, HEARTBEAT_MS = 6000, 1500
 POLL_INTERVAL_MAX_MS = 24 * 3600 * 1000
 # A killed worker repeats at most this much work; a commit per batch would cost more than that.
 COMMIT_EVERY_S = 0.1
-# A stop waits this long for the batch in hand.
+# A stop, and a rebalance, wait this long for the batches in hand.
 STOP_WAIT_S = 10
+_BURIED = object()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One decoded record. `event` is what the topic's decoder made of the bytes."""
 
@@ -54,7 +58,8 @@ class Message:
 
 
 Handler = Callable[[Sequence[Message], Any], Awaitable[None]]
-Decoder = Callable[[Codec, ConsumerRecord], Awaitable[Any]]
+# Raises what the message is to be buried for; None means that it is to be passed over.
+Decoder = Callable[[Codec, ConsumerRecord], Any]
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,16 @@ class BatchAgent:
     topics: tuple[str, ...]
     decode: Decoder
     handle: Handler
+    lanes: int = 1
 
 
-def batches(*topics: str, capability: str, decode: Decoder) -> Callable[[Handler], BatchAgent]:
-    """Make an agent of a handler; `decode` returning None means the record is to be passed over."""
+def batches(
+    *topics: str, capability: str, decode: Decoder, lanes: int = 1
+) -> Callable[[Handler], BatchAgent]:
+    """Make an agent of a handler that takes each batch as (messages, means)."""
 
     def make(handle: Handler) -> BatchAgent:
-        return BatchAgent(capability, topics, decode, handle)
+        return BatchAgent(capability, topics, decode, handle, lanes)
 
     return make
 
@@ -94,8 +102,13 @@ class _Progress:
             if self.untold.get(partition) == end:
                 del self.untold[partition]
 
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            self.done.pop(partition, None)
+            self.untold.pop(partition, None)
 
-class BatchService(Service):
+
+class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
     """Runs one agent inside the worker: consumer, decoding, retries, commits, a clean stop."""
 
     def __init__(
@@ -116,8 +129,13 @@ class BatchService(Service):
         self.servers = servers
         self.consumer: AIOKafkaConsumer | None = None
         self.progress = _Progress()
-        self.waits_for: str | None = None
-        self._busy = asyncio.Lock()
+        self.starts = Starts(servers, consumer_group(agent.name))
+        # Partitions of which no batch has been finished since they were given to us, and where the
+        # first one began.
+        self._unproven: set[TopicPartition] = set()
+        self._begun: dict[TopicPartition, int] = {}
+        self._waiting: dict[asyncio.Task[Any] | None, str] = {}
+        self._busy = [asyncio.Lock() for _ in range(agent.lanes)]
 
     @property
     def label(self) -> str:
@@ -128,6 +146,11 @@ class BatchService(Service):
     def is_ready(self) -> bool:
         """True once Kafka has given it partitions."""
         return self.consumer is not None and bool(self.consumer.assignment())
+
+    @property
+    def waits_for(self) -> str | None:
+        """What is down that a batch waits for."""
+        return next(iter(self._waiting.values()), None)
 
     def lag(self) -> int:
         """Records that wait in Kafka for this agent, as far as the consumer has heard."""
@@ -140,90 +163,162 @@ class BatchService(Service):
                 behind += max(0, end - self.progress.done.get(partition, end))
         return behind
 
+    async def on_start(self) -> None:
+        """Connect beside the others; everything may still be down."""
+        self.add_future(self._run())
+
     async def on_stop(self) -> None:
-        """Finish the batch, commit it and leave the group, so that a successor starts at once."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_WAIT_S), self._busy:
-                pass
+        """Finish the batches, commit them and leave the group: a successor starts at once."""
+        await self._rest()
         if self.consumer is not None:
-            await self._commit(self.consumer)
             await self.consumer.stop()
 
-    @Service.task
-    async def _read(self) -> None:
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Finish what is in hand before somebody else begins where we have committed."""
+        await self._rest()
+        self.progress.forget(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Every one is new: somebody may have died of its first message."""
+        self._unproven = set(assigned)
+
+    async def _rest(self) -> None:
+        """Wait for the batches in hand, within reason, and commit what is done."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WAIT_S):
+                for lane in self._busy:
+                    async with lane:
+                        pass
+        if self.consumer is not None:
+            await self._forgive(self.consumer)
+            await self._commit(self.consumer)
+
+    async def _run(self) -> None:
+        consumer = await self._patiently(self._connected)
+        lanes = (self._read(consumer, number) for number in range(self.agent.lanes))
+        await asyncio.gather(self._commit_behind(consumer), *lanes)
+
+    async def _read(self, consumer: AIOKafkaConsumer, lane: int) -> None:
         backoff = Backoff()
         while not self.should_stop:
-            try:
-                consumer = await self._connected()
-                found = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_MAX)
-                backoff.reset()
-            except KafkaError as error:
-                if self.should_stop:
-                    return
-                await self._wait(backoff, error)
+            parts = [p for p in consumer.assignment() if p.partition % self.agent.lanes == lane]
+            if not parts:
+                await self.sleep(POLL_MS / 1000)
                 continue
-            records = [record for part in found.values() for record in part]
-            if records:
-                async with self._busy:
-                    await self._process(records)
+            try:
+                found = await consumer.getmany(*parts, timeout_ms=POLL_MS, max_records=BATCH_MAX)
+            except KafkaError as error:
+                if not self.should_stop:
+                    await self._wait(backoff, error)
+                continue
+            if found and not self.should_stop:
+                backoff.reset()
+                async with self._busy[lane]:
+                    await self._process(consumer, found)
 
-    @Service.task
-    async def _commit_behind(self) -> None:
+    async def _commit_behind(self, consumer: AIOKafkaConsumer) -> None:
         """Commits beside the work, so that the next batch does not wait for the broker's answer."""
         while not self.should_stop:
             await self.progress.news.wait()
             self.progress.news.clear()
-            if self.consumer is not None:
-                await self._commit(self.consumer)
+            await self._commit(consumer)
             await self.sleep(COMMIT_EVERY_S)
 
     async def _connected(self) -> AIOKafkaConsumer:
-        if self.consumer is None:
-            consumer = AIOKafkaConsumer(
-                *self.agent.topics,
-                bootstrap_servers=self.servers,
-                group_id=consumer_group(self.agent.name),
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                fetch_max_wait_ms=FETCH_WAIT_MS,
-                session_timeout_ms=SESSION_MS,
-                heartbeat_interval_ms=HEARTBEAT_MS,
-                max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
-            )
-            try:
-                await consumer.start()
-            except BaseException:
-                await consumer.stop()
-                raise
-            self.consumer = consumer
-        return self.consumer
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.servers,
+            group_id=consumer_group(self.agent.name),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=HEARTBEAT_MS,
+            max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
+        )
+        consumer.subscribe(self.agent.topics, listener=self)
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        self.consumer = consumer
+        return consumer
 
-    async def _process(self, records: list[ConsumerRecord]) -> None:
+    async def _process(
+        self, consumer: AIOKafkaConsumer, found: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+    ) -> None:
         started = time.perf_counter()
+        if not self._unproven.isdisjoint(found):
+            await self._begin(consumer, found)
+        else:
+            await self._work([record for part in found.values() for record in part])
+        self.progress.advance({part: records[-1].offset + 1 for part, records in found.items()})
+        metrics.BATCH_SECONDS.labels(self.agent.name).observe(time.perf_counter() - started)
+        metrics.BATCH_SIZE.labels(self.agent.name).observe(sum(map(len, found.values())))
+        metrics.LAG.labels(self.agent.name).set(self.lag())
+
+    async def _begin(
+        self, consumer: AIOKafkaConsumer, found: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+    ) -> None:
+        """The first batch: one that somebody died of before is handled message by message."""
+        first = {part: records[0].offset for part, records in found.items()}
+        for part, count in (await self._noted(consumer, first)).items():
+            records = found[part]
+            if count > STARTS_MAX:
+                await self._bury(records[0], WorkerKilled(count - 1))
+                records = records[1:]
+            if count == 1:
+                await self._work(records)
+                continue
+            for record in records:
+                await self._noted(consumer, {part: record.offset})
+                await self._work([record])
+        self._unproven.difference_update(found)
+        self._begun.clear()
+
+    async def _noted(
+        self, consumer: AIOKafkaConsumer, first: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        counts = await self._patiently(lambda: self.starts.begin(consumer, first))
+        self._begun.update(first)
+        return cast(dict[TopicPartition, int], counts)
+
+    async def _forgive(self, consumer: AIOKafkaConsumer) -> None:
+        """We live: what has been begun and is not finished is not what kills workers."""
+        if self._begun:
+            begun, self._begun = self._begun, {}
+            with suppress(KafkaError):
+                await self.starts.forgive(consumer, begun)
+
+    async def _work(self, records: Sequence[ConsumerRecord]) -> None:
+        """All the effects of some records."""
+        decode, codec = self.agent.decode, self.codec
         messages = []
+        passed_over = 0
         for record in records:
-            event = await self._decoded(record)
-            if event is not None:
+            try:
+                event = decode(codec, record)
+            except Exception as error:
+                event = await self._decoded(record, error)
+            if event is None:
+                passed_over += 1
+            elif event is not _BURIED:
                 messages.append(Message(event, record))
         if messages:
             await self._handle(messages)
-        ends: dict[TopicPartition, int] = {}
-        for record in records:
-            ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
-        self.progress.advance(ends)
-        metrics.BATCH_SECONDS.labels(self.agent.name).observe(time.perf_counter() - started)
         metrics.MESSAGES.labels(self.agent.name, "handled").inc(len(messages))
-        metrics.LAG.labels(self.agent.name).set(self.lag())
+        metrics.MESSAGES.labels(self.agent.name, "passed_over").inc(passed_over)
 
-    async def _decoded(self, record: ConsumerRecord) -> Any:
+    async def _decoded(self, record: ConsumerRecord, error: Exception) -> Any:
+        """The event once its schema is known; or the record goes to the dead letters."""
         try:
-            event = await self._patiently(lambda: self.agent.decode(self.codec, record))
-        except Undecodable as error:
-            await self._bury(record, error)
-            return None
-        if event is None:
-            metrics.MESSAGES.labels(self.agent.name, "passed_over").inc()
-        return event
+            if not isinstance(error, SchemaNeeded):
+                raise error
+            await self._patiently(lambda: self.codec.fetch(error.schema_id))
+            return self.agent.decode(self.codec, record)
+        except Exception as reason:
+            await self._bury(record, reason)
+            return _BURIED
 
     async def _handle(self, messages: Sequence[Message]) -> None:
         """The whole batch, or each on its own when one of them cannot be handled at all."""
@@ -252,16 +347,19 @@ class BatchService(Service):
                 if self.should_stop:
                     # Nothing of this batch is committed: the next start repeats it.
                     raise asyncio.CancelledError from error
+                if self.consumer is not None:
+                    await self._forgive(self.consumer)
                 await self._wait(backoff, error)
             else:
-                self.waits_for = None
+                self._waiting.pop(asyncio.current_task(), None)
                 return result
 
     async def _wait(self, backoff: Backoff, error: BaseException) -> None:
-        self.waits_for = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
+        self._waiting[asyncio.current_task()] = reason
         delay_s = backoff.next_s()
         metrics.RETRIES.labels(self.agent.name, type(error).__name__).inc()
-        log.warning("%s waits %.1f s: %s", self.agent.name, delay_s, self.waits_for)
+        log.warning("%s waits %.1f s: %s", self.agent.name, delay_s, reason)
         await self.sleep(delay_s)
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:

@@ -36,11 +36,11 @@ class Change:
     changed_at_ms: int
 
 
-async def decode(codec: Codec, record: ConsumerRecord) -> Change | None:
+def decode(codec: Codec, record: ConsumerRecord) -> Change | None:
     """The change in a record of a CDC topic; none for what carries no row."""
     if record.value is None:
         return None
-    envelope = await codec.decode(record.value, f"{record.topic}.Envelope")
+    envelope = codec.decode(record.value, f"{record.topic}.Envelope")
     return parse(record.topic, envelope)
 
 

@@ -1,8 +1,9 @@
 """Confluent wire format with Avro: 0x00, a 4-byte schema id, one Avro datum and nothing after it.
 
-Schemas are fetched once by id and kept. Bytes that are not exactly that raise Undecodable with a
-reason; a registry that cannot answer raises RegistryDown, which is an outage and not the message's
-fault. Decoding never returns a partly filled record.
+Decoding and encoding never wait: a schema that is not known yet raises SchemaNeeded, is fetched
+once by its id and kept. Bytes that are not exactly a message raise Undecodable with a reason; a
+registry that cannot answer raises RegistryDown: an outage, not the message's fault. Decoding
+never returns a partly filled record.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ class Undecodable(Exception):
         self.schema_id = schema_id
 
 
+class SchemaNeeded(Exception):
+    """A message under a schema that has not been fetched: `await codec.fetch(schema_id)` first."""
+
+    def __init__(self, schema_id: int) -> None:
+        super().__init__(f"schema {schema_id} has not been fetched")
+        self.schema_id = schema_id
+
+
 class RegistryDown(OSError):
     """The registry does not answer as it should; wait and ask again."""
 
@@ -43,12 +52,14 @@ class Codec:
         self._url = registry_url.rstrip("/")
         self._client = client
         self._by_id: dict[int, Any] = {}
-        self._ids: dict[str, tuple[int, Any]] = {}
+        self._by_topic: dict[str, tuple[bytes, Any]] = {}
 
-    async def decode(self, value: bytes, record_name: str) -> dict[str, Any]:
+    def decode(self, value: bytes, record_name: str) -> dict[str, Any]:
         """The record in `value`, which must be a `record_name`; any other type is refused."""
         schema_id, payload = split(value)
-        schema = self._by_id.get(schema_id) or await self._fetch(schema_id)
+        schema = self._by_id.get(schema_id)
+        if schema is None:
+            raise SchemaNeeded(schema_id)
         if schema["name"] != record_name:
             raise Undecodable(
                 "unexpected_schema",
@@ -57,15 +68,16 @@ class Codec:
             )
         return datum(payload, schema, schema_id)
 
-    async def encode(self, topic: str, schema_file: Path, record: Mapping[str, Any]) -> bytes:
-        """`record` as a message for `topic`, under the schema of `schema_file`."""
-        schema_id, schema = self._ids.get(topic) or await self.prepare(topic, schema_file)
+    def encode(self, topic: str, record: Mapping[str, Any]) -> bytes:
+        """`record` as a message for `topic`, which has been prepared."""
+        head, schema = self._by_topic[topic]
         out = io.BytesIO()
-        out.write(HEADER.pack(MAGIC, schema_id))
+        out.write(head)
         fastavro.schemaless_writer(out, schema, record)
         return out.getvalue()
 
-    async def _fetch(self, schema_id: int) -> Any:
+    async def fetch(self, schema_id: int) -> None:
+        """Learn a schema by its id; one that cannot be used is the message's fault."""
         answer = await self._ask("GET", f"/schemas/ids/{schema_id}")
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise Undecodable("unknown_schema", f"no schema has id {schema_id}", schema_id)
@@ -78,19 +90,19 @@ class Codec:
         if not isinstance(schema, dict) or "name" not in schema:
             raise Undecodable("unusable_schema", f"schema {schema_id} is no record", schema_id)
         self._by_id[schema_id] = schema
-        return schema
 
-    async def prepare(self, topic: str, schema_file: Path) -> tuple[int, Any]:
-        """Id and schema for writing to `topic`; the same schema always gets the same id."""
+    async def prepare(self, topic: str, schema_file: Path) -> None:
+        """Learn what is needed for writing to `topic`; the same schema always gets the same id."""
+        if topic in self._by_topic:
+            return
         text = schema_file.read_text(encoding="utf-8")
         answer = await self._ask(
             "POST", f"/subjects/{topic}-value/versions", {"schema": text, "schemaType": "AVRO"}
         )
         if answer.status_code == httpx.codes.CONFLICT:
             raise RegistryDown(f"{schema_file.name} is refused as incompatible: {answer.text}")
-        known = (int(_body(answer)["id"]), fastavro.parse_schema(json.loads(text)))
-        self._ids[topic] = known
-        return known
+        head = HEADER.pack(MAGIC, int(_body(answer)["id"]))
+        self._by_topic[topic] = (head, fastavro.parse_schema(json.loads(text)))
 
     async def _ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
         try:

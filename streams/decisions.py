@@ -1,10 +1,11 @@
-"""The decided topic: one answer for each attempt, keyed by card so that its answers keep order."""
+"""The decided topic: one answer for each attempt, in the order of the requests of its partition."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
@@ -12,7 +13,8 @@ from schemas import events, topics
 from schemas.events import AuthorizationDecided
 from streams.codec import Codec
 
-SCHEMA = events.FOLDER / f"{topics.AUTHORIZATION_DECIDED}.avsc"
+TOPIC = topics.AUTHORIZATION_DECIDED
+SCHEMA = events.FOLDER / f"{TOPIC}.avsc"
 
 
 class Decisions:
@@ -22,14 +24,24 @@ class Decisions:
         self._producer = producer
         self._codec = codec
 
-    async def send(self, decided: Sequence[AuthorizationDecided]) -> None:
-        """Send in order. Sending again after a crash repeats answers, never decisions."""
-        acknowledged = []
-        for decision in decided:
-            value = await self._codec.encode(topics.AUTHORIZATION_DECIDED, SCHEMA, asdict(decision))
-            acknowledged.append(
-                await self._producer.send(
-                    topics.AUTHORIZATION_DECIDED, key=decision.card_id.encode(), value=value
-                )
-            )
-        await asyncio.gather(*acknowledged)
+    async def send(self, decided: Iterable[tuple[int, AuthorizationDecided]]) -> None:
+        """Send in order, each to the partition its request came from: one batch for each.
+
+        Sending again after a crash repeats answers, never decisions.
+        """
+        await self._codec.prepare(TOPIC, SCHEMA)
+        by_partition: dict[int, list[AuthorizationDecided]] = defaultdict(list)
+        for partition, decision in decided:
+            by_partition[partition].append(decision)
+        sent: list[asyncio.Future[Any]] = []
+        for partition, decisions in by_partition.items():
+            batch = self._producer.create_batch()
+            for decision in decisions:
+                value = self._codec.encode(TOPIC, vars(decision))
+                key = decision.card_id.encode()
+                if batch.append(key=key, value=value, timestamp=None) is None:  # it is full
+                    sent.append(await self._producer.send_batch(batch, TOPIC, partition=partition))
+                    batch = self._producer.create_batch()
+                    batch.append(key=key, value=value, timestamp=None)
+            sent.append(await self._producer.send_batch(batch, TOPIC, partition=partition))
+        await asyncio.gather(*sent)

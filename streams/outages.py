@@ -1,14 +1,25 @@
-"""What counts as "down, try again" as against "wrong, never again", and how long to wait."""
+"""What counts as "down, try again" as against "wrong, never again", and how long to wait.
+
+Who has another way than to wait leaves what is down alone for a while, behind a breaker.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
+from typing import Any
 
 import httpx
 import psycopg
 import psycopg_pool
+import pybreaker
 import redis
 from aiokafka.errors import KafkaError
+
+from streams import metrics
+
+log = logging.getLogger(__name__)
 
 OUTAGES: tuple[type[Exception], ...] = (
     OSError,
@@ -23,6 +34,9 @@ OUTAGES: tuple[type[Exception], ...] = (
     psycopg.ProgrammingError,
 )
 FIRST_S, MOST_S = 0.05, 2.0
+# So many failures in a row open a breaker; after the pause, so many successes close it.
+FAILURES, PAUSE_S, PROBES = 5, 60, 3
+STATES = {pybreaker.STATE_CLOSED: 0, pybreaker.STATE_HALF_OPEN: 1, pybreaker.STATE_OPEN: 2}
 
 
 class Backoff:
@@ -40,3 +54,24 @@ class Backoff:
     def reset(self) -> None:
         """Begin again at the shortest wait."""
         self._delay_s = FIRST_S
+
+
+class _Told(pybreaker.CircuitBreakerListener):
+    """Says what becomes of a breaker, in the log and at /metrics."""
+
+    def state_change(self, cb: pybreaker.CircuitBreaker, old_state: Any, new_state: Any) -> None:
+        log.warning("%s: breaker is %s", cb.name, new_state.name)
+        metrics.BREAKER.labels(str(cb.name)).set(STATES[new_state.name])
+
+
+def breaker(name: str) -> pybreaker.CircuitBreaker:
+    """A breaker; use it as `with breaker.calling():`, also around what is awaited."""
+    metrics.BREAKER.labels(name).set(STATES[pybreaker.STATE_CLOSED])
+    return pybreaker.CircuitBreaker(
+        fail_max=FAILURES,
+        reset_timeout=PAUSE_S,
+        success_threshold=PROBES,
+        exclude=[asyncio.CancelledError],
+        listeners=[_Told()],
+        name=name,
+    )

@@ -13,6 +13,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError
 
 # A copy read from the database has no place in the log, so any change from the log replaces it.
 NO_POSITION = ""
@@ -48,6 +49,18 @@ redis.call('EXPIRE', KEYS[2], ARGV[2])
 return added
 """
 
+# KEYS: hashes, then strings. ARGV: how many hashes. One command, so one answer to parse.
+READ = """
+local found, hashes = {}, tonumber(ARGV[1])
+for i, key in ipairs(KEYS) do found[i] = redis.call(i <= hashes and 'HGETALL' or 'GET', key) end
+return found
+"""
+
+# KEYS: strings. ARGV: time to live, values.
+PUT = """
+for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end
+"""
+
 
 @dataclass(frozen=True)
 class Write:
@@ -80,6 +93,8 @@ class Store:
         self._client = client
         self._apply = client.register_script(APPLY_IF_NEWER)
         self._add = client.register_script(ADD_ATTEMPTS)
+        self._read = client.register_script(READ)
+        self._put = client.register_script(PUT)
 
     async def apply(self, writes: Sequence[Write]) -> list[bool]:
         """Apply each write unless something newer is there already; says which were applied."""
@@ -111,6 +126,21 @@ class Store:
             pipe.hgetall(key)
         return cast(list[dict[str, str]], await pipe.execute())
 
+    async def read(
+        self, hash_keys: Sequence[str], string_keys: Sequence[str]
+    ) -> tuple[list[dict[str, str]], list[str | None]]:
+        """Hashes (empty for a missing key) and strings, all at once and all of one moment.
+
+        On a cluster each node's keys would have to be asked of it.
+        """
+        hashes = len(hash_keys)
+        found = await self._read([*hash_keys, *string_keys], [hashes])
+        return [dict(zip(h[::2], h[1::2], strict=True)) for h in found[:hashes]], found[hashes:]
+
+    async def put(self, texts: Mapping[str, str], ttl_s: int) -> None:
+        """Set strings, whatever was there."""
+        await self._put(list(texts), [ttl_s, *texts.values()])
+
     async def complete(self, meta_keys: Iterable[str]) -> list[bool]:
         """Which velocity sets are known to miss nothing."""
         pipe = self._client.pipeline(transaction=False)
@@ -136,11 +166,12 @@ class Store:
 def connect(url: str, timeout_ms: int) -> Redis:
     """A client that gives up soon: its callers have another way or their own patience."""
     timeout_s = timeout_ms / 1000
+    # Once more on a connection that turns out to be closed; who has waited in vain has waited.
     options: dict[str, Any] = {
         "decode_responses": True,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
-        "retry": Retry(NoBackoff(), 1),
+        "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         "max_connections": 16,
     }
     return Redis.from_url(url, **options)

@@ -1,243 +1,206 @@
-"""The facts a decision needs, from Redis when it has them, from Postgres when it does not.
+"""The facts a decision needs: from Redis when it has them, from Postgres when it does not.
 
-Redis is asked in pipelines, a few round trips for the whole batch. A card of which anything is
-missing is read from the database, and its copies are put back. While Redis does not answer it is
-left alone for a moment, so that an outage costs each batch one database read and no waiting.
+Redis is asked once for the whole batch; for a card that this worker has not seen yet it is asked
+first whose it is. A card of which anything is missing is read from the database, and its copies are
+put back. Redis that fails again and again is left alone behind a breaker. What a copy leads to is
+checked where it matters: an approval under the database's lock, a refusal by reading the database,
+a history by its number.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import time
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
+from pybreaker import CircuitBreaker, CircuitBreakerError
 
-from schemas import features, keys
+from schemas import keys
 from streams import metrics
-from streams.authorization.policy import (
-    WINDOWS_S,
-    Account,
-    Card,
-    CardFacts,
-    Customer,
-    KycRecord,
-)
-from streams.ledger import Ledger
-from streams.store import COMPLETE, NO_POSITION, Store, Write
+from streams.authorization import copies
+from streams.authorization.histories import Histories
+from streams.authorization.history import Attempt, CardHistory
+from streams.authorization.policy import CardFacts
+from streams.ledger import Ledger, Rows
+from streams.store import Store
 
 log = logging.getLogger(__name__)
-REST_S = 1.0
-POSITION = "_position"
-Hash = Mapping[str, str]
+# Who a card belongs to never changes, so it is asked once; about 400 bytes each.
+MOST_OWNERS = 100_000
+# While Redis is slow, further copies wait for their next chance.
+MOST_REPAIRS = 8
+NO_REDIS = (redis.RedisError, OSError, TimeoutError, CircuitBreakerError)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose account a card draws on."""
+
+    account_id: str
+    customer_id: str
 
 
 class Facts:
     """Reads the facts of a batch's cards."""
 
-    def __init__(self, store: Store, ledger: Ledger) -> None:
+    def __init__(
+        self, store: Store, ledger: Ledger, histories: Histories, breaker: CircuitBreaker
+    ) -> None:
+        self.histories = histories
         self._store = store
         self._ledger = ledger
-        self._redis_rests_until = 0.0
+        self._breaker = breaker
+        self._owners: OrderedDict[str, Owner] = OrderedDict()
         self._repairs: set[asyncio.Task[None]] = set()
 
-    async def read(self, card_ids: Sequence[str], now: datetime) -> dict[str, CardFacts]:
-        """Facts of every card, unknown ones too; approving on them is safe, refusing is not."""
-        copies = await self._copies(card_ids, now)
-        missing = [card_id for card_id in card_ids if card_id not in copies]
-        metrics.FACTS.labels("redis").inc(len(copies))
-        return {**copies, **(await self.read_record(missing, now) if missing else {})}
+    async def read(
+        self, card_ids: Collection[str], not_copied: Collection[str] = ()
+    ) -> dict[str, CardFacts]:
+        """Facts of every card, unknown ones too; approving on them is safe, refusing is not.
 
-    async def read_record(self, card_ids: Sequence[str], now: datetime) -> dict[str, CardFacts]:
-        """The same from the system of record; a card that is not there gets empty facts."""
-        rows = await self._ledger.facts(card_ids, tuple(WINDOWS_S.values()), now)
+        Of accounts in the programs `not_copied` more is needed than Redis has.
+        """
+        found = {one: history for one in card_ids if (history := self.histories.get(one))}
+        metrics.HISTORIES.labels("memory").inc(len(found))
+        copied, histories = await self._copies(card_ids, [c for c in card_ids if c not in found])
+        metrics.HISTORIES.labels("redis").inc(len(histories))
+        for card_id, history in histories.items():
+            self.histories.learn(card_id, history)
+        found |= histories
+        known = {
+            card_id: facts
+            for card_id, facts in copied.items()
+            if facts.account is not None and facts.account.program_id not in not_copied
+        }
+        metrics.FACTS.labels("redis").inc(len(known))
+        missing = [c for c in card_ids if c not in known]
+        read, remembered = await asyncio.gather(
+            self.read_record(missing), self._remember([c for c in card_ids if c not in found])
+        )
+        found |= remembered
+        known |= read
+        return {card_id: replace(known[card_id], history=found[card_id]) for card_id in card_ids}
+
+    async def read_again(self, card_ids: Collection[str]) -> dict[str, CardFacts]:
+        """All of it from the system of record, for whom the copies were too old."""
+        known, histories = await asyncio.gather(
+            self.read_record(card_ids), self._remember(card_ids)
+        )
+        return {one: replace(known[one], history=histories[one]) for one in card_ids}
+
+    async def read_record(self, card_ids: Collection[str]) -> dict[str, CardFacts]:
+        """Facts without a history from the system of record; a card that is not there has none."""
+        if not card_ids:
+            return {}
+        rows = await self._ledger.facts(list(card_ids))
         metrics.FACTS.labels("postgres").inc(len(card_ids))
-        if rows and time.monotonic() >= self._redis_rests_until:
-            # Beside the decision: nobody waits for a copy.
+        for row in rows:
+            self._own(row["card_id"], Owner(row["account_id"], row["customer_id"]))
+        self._repair_later(rows)
+        found = {row["card_id"]: copies.from_row(row) for row in rows}
+        return {card_id: found.get(card_id, CardFacts()) for card_id in card_ids}
+
+    async def _remember(self, card_ids: Collection[str]) -> dict[str, CardHistory]:
+        """Histories from the system of record; a card without decisions has an empty one."""
+        if not card_ids:
+            return {}
+        rows = await self._ledger.histories(list(card_ids))
+        metrics.HISTORIES.labels("postgres").inc(len(card_ids))
+        found = {card_id: CardHistory.empty() for card_id in card_ids} | histories_of(rows)
+        for card_id, history in found.items():
+            self.histories.learn(card_id, history)
+        return found
+
+    async def _copies(
+        self, card_ids: Collection[str], unremembered: Sequence[str]
+    ) -> tuple[dict[str, CardFacts], dict[str, CardHistory]]:
+        """What Redis has of all of it."""
+        try:
+            with self._breaker.calling():
+                await self._learn_owners([c for c in card_ids if c not in self._owners])
+                owned = [(one, self._owner(one)) for one in card_ids if one in self._owners]
+                snapshots = [key for one, owner in owned for key in _snapshots(one, owner)]
+                hashes, texts = await self._store.read(
+                    snapshots, [keys.card_history(one) for one in unremembered]
+                )
+        except NO_REDIS as error:
+            if not isinstance(error, CircuitBreakerError):
+                log.warning("Redis does not answer, facts come from Postgres: %r", error)
+            return {}, {}
+        found = {
+            one: facts
+            for number, (one, _) in enumerate(owned)
+            if (facts := copies.from_hashes(*hashes[4 * number : 4 * number + 4]))
+        }
+        histories = {
+            one: history
+            for one, text in zip(unremembered, texts, strict=True)
+            if text is not None and (history := copies.history(text))
+        }
+        return found, histories
+
+    async def _learn_owners(self, card_ids: Sequence[str]) -> None:
+        if not card_ids:
+            return
+        cards, _ = await self._store.read([keys.card_snapshot(one) for one in card_ids], [])
+        of = {
+            one: card["account_id"]
+            for one, card in zip(card_ids, cards, strict=True)
+            if "account_id" in card
+        }
+        accounts, _ = await self._store.read([keys.account_snapshot(a) for a in of.values()], [])
+        for (card_id, account_id), account in zip(of.items(), accounts, strict=True):
+            if "customer_id" in account:
+                self._own(card_id, Owner(account_id, account["customer_id"]))
+
+    def _own(self, card_id: str, owner: Owner) -> None:
+        self._owners[card_id] = owner
+        if len(self._owners) > MOST_OWNERS:
+            self._owners.popitem(last=False)
+
+    def _owner(self, card_id: str) -> Owner:
+        self._owners.move_to_end(card_id)
+        return self._owners[card_id]
+
+    def _repair_later(self, rows: Rows) -> None:
+        """Beside the decision: nobody waits for a copy."""
+        if rows and len(self._repairs) < MOST_REPAIRS:
             repair = asyncio.create_task(self._repair(rows))
             self._repairs.add(repair)
             repair.add_done_callback(self._repairs.discard)
-        found = {row["card_id"]: _from_row(row) for row in rows}
-        return {card_id: found.get(card_id, CardFacts()) for card_id in card_ids}
 
-    async def _copies(self, card_ids: Sequence[str], now: datetime) -> dict[str, CardFacts]:
-        if time.monotonic() < self._redis_rests_until:
-            return {}
-        try:
-            return await self._read_copies(card_ids, now)
-        except (redis.RedisError, OSError, TimeoutError) as error:
-            self._redis_fails(error)
-            return {}
-
-    async def _read_copies(self, card_ids: Sequence[str], now: datetime) -> dict[str, CardFacts]:
-        cards, attempts = await asyncio.gather(
-            self._by_key(keys.card_snapshot, card_ids), self._attempts(card_ids, now)
-        )
-        account_ids = sorted({c["account_id"] for c in cards.values() if "status" in c})
-        accounts = await self._by_key(keys.account_snapshot, account_ids)
-        customer_ids = sorted({a["customer_id"] for a in accounts.values() if "status" in a})
-        customers, kyc = await asyncio.gather(
-            self._by_key(keys.customer_snapshot, customer_ids),
-            self._by_key(keys.kyc_snapshot, customer_ids),
-        )
-        found = {}
-        for card_id in card_ids:
-            card = cards[card_id]
-            account = accounts.get(card.get("account_id", ""), {})
-            customer_id = account.get("customer_id", "")
-            customer, records = customers.get(customer_id, {}), kyc.get(customer_id, {})
-            if "status" in customer and COMPLETE in records and card_id in attempts:
-                found[card_id] = CardFacts(
-                    _card(card),
-                    _account(account),
-                    Customer(customer["status"], customer["country"]),
-                    _kyc(records),
-                    attempts[card_id],
-                    is_copy=True,
-                )
-        return found
-
-    async def _by_key(self, key: Any, ids: Sequence[str]) -> dict[str, dict[str, str]]:
-        if not ids:
-            return {}
-        found = await self._store.hashes([key(one) for one in ids])
-        return dict(zip(ids, found, strict=True))
-
-    async def _attempts(
-        self, card_ids: Sequence[str], now: datetime
-    ) -> dict[str, tuple[tuple[str, int], ...]]:
-        """Attempts per window of the cards whose velocity set misses nothing."""
-        sets = [
-            (keys.velocity(features.CARD, one), keys.velocity_meta(features.CARD, one))
-            for one in card_ids
-        ]
-        windows_ms = [seconds * 1000 for seconds in WINDOWS_S.values()]
-        counts = await self._store.counts(sets, windows_ms, int(now.timestamp() * 1000))
-        return {
-            one: tuple(zip(WINDOWS_S, found, strict=True))
-            for one, found in zip(card_ids, counts, strict=True)
-            if found is not None
-        }
-
-    async def _repair(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    async def _repair(self, rows: Rows) -> None:
         """Put copies back where there are none; one that came from the log stays."""
         try:
-            await self._store.apply([write for row in rows for write in _writes(row)])
-        except (redis.RedisError, OSError, TimeoutError) as error:
-            self._redis_fails(error)
-
-    def _redis_fails(self, error: Exception) -> None:
-        self._redis_rests_until = time.monotonic() + REST_S
-        log.warning("Redis does not answer, facts come from Postgres: %s", error)
+            with self._breaker.calling():
+                await self._store.apply([write for row in rows for write in copies.writes(row)])
+        except NO_REDIS as error:
+            log.debug("copies are not put back: %r", error)
 
 
-def _from_row(row: Mapping[str, Any]) -> CardFacts:
-    return CardFacts(
-        Card(row["account_id"], row["product"], row["card_status"], row["expires_on"]),
-        Account(
-            row["customer_id"],
-            row["currency"],
-            row["credit_limit_minor"],
-            row["posted_minor"],
-            row["held_minor"],
-            row["account_status"],
-        ),
-        Customer(row["customer_status"], row["country"]),
-        tuple(_kyc_record(record) for record in row["kyc_records"]),
-        tuple(zip(WINDOWS_S, row["attempts"], strict=True)),
+def histories_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, CardHistory]:
+    """The histories that rows of decisions tell of, each card's in order."""
+    cards: dict[str, tuple[Mapping[str, Any], list[Attempt]]] = {}
+    for row in rows:
+        _, attempts = cards.setdefault(row["card_id"], (row, []))
+        if row["decision"] is not None:
+            attempts.append(Attempt.from_row(row))
+    return {
+        card_id: CardHistory.of(state["version"], attempts)
+        if attempts
+        else CardHistory.empty(state["version"], copies.milliseconds(state["last_decided_at"]))
+        for card_id, (state, attempts) in cards.items()
+    }
+
+
+def _snapshots(card_id: str, owner: Owner) -> tuple[str, str, str, str]:
+    return (
+        keys.card_snapshot(card_id),
+        keys.account_snapshot(owner.account_id),
+        keys.customer_snapshot(owner.customer_id),
+        keys.kyc_snapshot(owner.customer_id),
     )
-
-
-def _card(found: Hash) -> Card:
-    return Card(
-        found["account_id"],
-        found["product"],
-        found["status"],
-        date.fromisoformat(found["expires_on"]),
-    )
-
-
-def _account(found: Hash) -> Account:
-    return Account(
-        found["customer_id"],
-        found["currency"],
-        int(found["credit_limit_minor"]),
-        int(found["posted_minor"]),
-        int(found["held_minor"]),
-        found["status"],
-    )
-
-
-def _kyc(found: Hash) -> tuple[KycRecord, ...]:
-    return tuple(
-        _kyc_record(json.loads(text))
-        for name, text in found.items()
-        if name != COMPLETE and not name.endswith(POSITION)
-    )
-
-
-def _kyc_record(found: Mapping[str, str | None]) -> KycRecord:
-    expires_at = found.get("expires_at")
-    return KycRecord(
-        str(found["verification_type"]),
-        str(found["status"]),
-        datetime.fromisoformat(str(found["updated_at"])),
-        datetime.fromisoformat(expires_at) if expires_at else None,
-    )
-
-
-def _writes(row: Mapping[str, Any]) -> list[Write]:
-    """The row's copies, as capture would have written them."""
-    snapshots = [
-        _snapshot(
-            keys.card_snapshot(row["card_id"]),
-            account_id=row["account_id"],
-            product=row["product"],
-            status=row["card_status"],
-            expires_on=row["expires_on"].isoformat(),
-        ),
-        _snapshot(
-            keys.account_snapshot(row["account_id"]),
-            customer_id=row["customer_id"],
-            currency=row["currency"],
-            credit_limit_minor=row["credit_limit_minor"],
-            posted_minor=row["posted_minor"],
-            held_minor=row["held_minor"],
-            status=row["account_status"],
-        ),
-        _snapshot(
-            keys.customer_snapshot(row["customer_id"]),
-            status=row["customer_status"],
-            country=row["country"],
-        ),
-    ]
-    kyc_key = keys.kyc_snapshot(row["customer_id"])
-    records = [
-        Write(
-            kyc_key,
-            f"{record['kyc_record_id']}:{POSITION}",
-            NO_POSITION,
-            {
-                record["kyc_record_id"]: json.dumps(
-                    {k: v for k, v in record.items() if v is not None and k != "kyc_record_id"}
-                )
-            },
-            (),
-            keys.SNAPSHOT_TTL_S,
-        )
-        for record in row["kyc_records"]
-    ]
-    # Last, so that the mark stands only over all the records.
-    mark = Write(
-        kyc_key, f"{COMPLETE}:{POSITION}", NO_POSITION, {COMPLETE: "1"}, (), keys.SNAPSHOT_TTL_S
-    )
-    return [*snapshots, *records, mark]
-
-
-def _snapshot(key: str, **fields: Any) -> Write:
-    texts = {name: str(value) for name, value in fields.items()}
-    return Write(key, POSITION, NO_POSITION, texts, (), keys.SNAPSHOT_TTL_S)

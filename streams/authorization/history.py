@@ -263,9 +263,9 @@ class CardHistory:
             [(name, number - self._first) for name, number in found.items()]
             for found in (self._merchants, self._countries)
         ]
-        return (
-            self.version, self.last_decided_at_ms, part.times, part.totals, seen, self._place,
-        )  # fmt: skip
+        number, *place = self._place
+        where = (number - self._first, *place) if number >= self._first else None
+        return (self.version, self.last_decided_at_ms, part.times, part.totals, seen, where)
 
     def _travel(
         self, now_ms: int, request: AuthorizationRequested, oldest: int

@@ -35,6 +35,13 @@ async def refresh(messages: Sequence[Message], means: Means) -> None:
 def writes(change: changes.Change) -> list[Write]:
     """The change's edits with its place in the log as guard."""
     return [
-        Write(edit.key, edit.guard, change.position, edit.fields, edit.drop, keys.SNAPSHOT_TTL_S)
+        Write(
+            edit.key,
+            edit.guard,
+            edit.age + change.position,
+            edit.fields,
+            edit.drop,
+            keys.SNAPSHOT_TTL_S,
+        )
         for edit in policy.edits(TOPICS[change.topic], change.before, change.after)
     ]

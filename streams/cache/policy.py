@@ -1,4 +1,4 @@
-"""Which hashes a change of a customer, KYC record, account or card becomes. Pure.
+"""Which hashes a change of a customer, KYC record, screening, account or card becomes. Pure.
 
 Snapshots hold only what a decision needs: no name, address or birth date. Values are text: dates
 and times in ISO form, amounts as digits.
@@ -13,10 +13,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from schemas import contract, keys
+from schemas.codes_compliance import AmlCheckStatus, AmlCheckType
 
 Row = Mapping[str, Any]
 POSITION = "_position"
 EPOCH = date(1970, 1, 1)
+# An answer about sanctions; a search that found something to look into says neither.
+SANCTIONS = "sanctions"
+ANSWERS = frozenset({AmlCheckStatus.CLEAR.value, AmlCheckStatus.CONFIRMED_MATCH.value})
 KYC_COLUMNS = ("verification_type", "status", "expires_at", "updated_at")
 
 
@@ -32,12 +36,17 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Edit:
-    """Fields to set and drop in one hash, guarded by the position under `guard`."""
+    """Fields to set and drop in one hash, guarded by the position under `guard`.
+
+    What has an `age` of its own is ordered by that first: a later answer stands, whichever of them
+    was changed last.
+    """
 
     key: str
     guard: str
     fields: Mapping[str, str]
     drop: tuple[str, ...]
+    age: str = ""
 
 
 SNAPSHOTS = {
@@ -60,19 +69,22 @@ SNAPSHOTS = {
                 "posted_minor",
                 "held_minor",
                 "status",
+                "program_id",
             ),
         ),
         Snapshot("customers", "customer_id", keys.customer_snapshot, ("status", "country")),
     )
 }
-KYC = "kyc_records"
-ENTITIES = (*SNAPSHOTS, KYC)
+KYC, SCREENING = "kyc_records", "aml_checks"
+ENTITIES = (*SNAPSHOTS, KYC, SCREENING)
 
 
 def edits(entity: str, before: Row | None, after: Row | None) -> tuple[Edit, ...]:
     """What Redis must hold after the change; a deleted row leaves only its guard."""
     if entity == KYC:
         return _kyc(before, after)
+    if entity == SCREENING:
+        return _screening(after)
     snapshot = SNAPSHOTS[entity]
     row = after if after is not None else before
     if row is None:
@@ -105,6 +117,23 @@ def _kyc(before: Row | None, after: Row | None) -> tuple[Edit, ...]:
             )
         )
     return tuple(found)
+
+
+def _screening(after: Row | None) -> tuple[Edit, ...]:
+    """The customer's latest answer about sanctions, beside the KYC records."""
+    if (
+        after is None
+        or after.get("customer_id") is None
+        or after["check_type"] != AmlCheckType.SANCTIONS
+        or after["status"] not in ANSWERS
+    ):
+        return ()
+    text_of = _texts(SCREENING, after, ("checked_at",))["checked_at"]
+    # Of one width, so that the later one is the greater text.
+    checked_at = datetime.fromisoformat(text_of).astimezone(UTC).isoformat(timespec="microseconds")
+    key = keys.kyc_snapshot(str(after["customer_id"]))
+    guard = f"{SANCTIONS}:{POSITION}"
+    return (Edit(key, guard, {SANCTIONS: after["status"]}, (), f"{checked_at}."),)
 
 
 def _texts(entity: str, row: Row, columns: tuple[str, ...]) -> dict[str, str]:

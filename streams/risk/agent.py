@@ -70,7 +70,7 @@ async def _complete(entity: str, additions: dict[str, Attempts], means: Means) -
     since = datetime.now(UTC) - timedelta(seconds=keys.VELOCITY_TTL_S)
     column = policy.ID_COLUMN[entity]
     members: dict[str, dict[str, int]] = {i: {} for i in missing}
-    for row in await means.ledger.history(column, missing, since):
+    for row in await means.ledger.attempts(column, missing, since):
         attempt = policy.attempt(row)
         members[row[column]][attempt.member()] = attempt.decided_at_ms
     await means.store.add(

@@ -27,10 +27,15 @@ def record(offset: int, value: bytes | None) -> ConsumerRecord:
     return ConsumerRecord("t", 0, offset, 0, 0, b"k", value, None, 1, 1, ())
 
 
-async def decode(codec: Codec, found: ConsumerRecord) -> str | None:
-    if found.value == b"garbage":
+def found(values: Sequence[bytes | None]) -> dict[TopicPartition, list[ConsumerRecord]]:
+    """What Kafka has ready."""
+    return {TopicPartition("t", 0): [record(n, value) for n, value in enumerate(values)]}
+
+
+def decode(codec: Codec, read: ConsumerRecord) -> str | None:
+    if read.value == b"garbage":
         raise Undecodable("avro", "garbage")
-    return found.value.decode() if found.value is not None else None
+    return read.value.decode() if read.value is not None else None
 
 
 Handled = list[list[str]]
@@ -54,7 +59,7 @@ async def test_a_batch_is_handled_whole_and_what_is_unreadable_or_empty_is_left_
     letters = Letters()
     agent, handled = service(letters, {})
     values = [b"a", b"garbage", None, b"b"]
-    await agent._process([record(n, value) for n, value in enumerate(values)])
+    await agent._process(None, found(values))
     assert handled == [["a", "b"]]
     assert letters.buried == [(1, "Undecodable")]
     assert agent.progress.untold == {TopicPartition("t", 0): 4}
@@ -64,7 +69,7 @@ async def test_a_message_that_breaks_the_handler_is_buried_and_the_others_are_ha
     letters = Letters()
     broken = [ValueError("never")] * 9
     agent, handled = service(letters, {"b": broken})
-    await agent._process([record(n, value) for n, value in enumerate([b"a", b"b", b"c"])])
+    await agent._process(None, found([b"a", b"b", b"c"]))
     assert handled == [["a"], ["c"]]
     assert letters.buried == [(1, "ValueError")]
 
@@ -75,14 +80,14 @@ async def test_a_message_that_breaks_the_handler_is_buried_and_the_others_are_ha
 async def test_an_outage_is_waited_for_and_nothing_is_buried(outage: Exception) -> None:
     letters = Letters()
     agent, handled = service(letters, {"a": [outage, outage]})
-    await agent._process([record(0, b"a")])
+    await agent._process(None, found([b"a"]))
     assert (handled, letters.buried) == ([["a"]], [])
     assert agent.waits_for is None
 
 
 async def test_a_stop_during_an_outage_commits_nothing_of_the_batch() -> None:
     agent, handled = service(Letters(), {"a": [ConnectionError("down")] * 1000})
-    work = asyncio.create_task(agent._process([record(0, b"a")]))
+    work = asyncio.create_task(agent._process(None, found([b"a"])))
     await asyncio.sleep(0.2)
     agent._stopped.set()
     with pytest.raises(asyncio.CancelledError):

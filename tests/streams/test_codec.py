@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.codec import Codec, RegistryDown, Undecodable, datum, split
+from streams.codec import Codec, RegistryDown, SchemaNeeded, Undecodable, datum, split
 
 SCHEMA = {
     "type": "record",
@@ -55,6 +55,15 @@ def codec(handler: Callable[[httpx.Request], httpx.Response] = answer) -> Codec:
     return Codec("http://registry", httpx.AsyncClient(transport=httpx.MockTransport(handler)))
 
 
+async def decoded(reader: Codec, value: bytes) -> dict[str, object]:
+    """As a batch agent does it: a schema that is needed is fetched."""
+    try:
+        return reader.decode(value, "our.Thing")
+    except SchemaNeeded as needed:
+        await reader.fetch(needed.schema_id)
+        return reader.decode(value, "our.Thing")
+
+
 BAD = [
     (b"", "wire_format"),
     (b"\0\0\0\0", "wire_format"),
@@ -78,7 +87,7 @@ BAD = [
 @pytest.mark.parametrize(("value", "reason"), BAD, ids=[f"{r}-{i}" for i, (_, r) in enumerate(BAD)])
 async def test_what_is_no_message_is_refused_with_its_reason(value: bytes, reason: str) -> None:
     with pytest.raises(Undecodable) as refused:
-        await codec().decode(value, "our.Thing")
+        await decoded(codec(), value)
     assert refused.value.reason == reason
 
 
@@ -91,14 +100,14 @@ async def test_a_message_is_decoded_and_its_schema_asked_for_once() -> None:
 
     reader = codec(count)
     for _ in range(3):
-        assert await reader.decode(message(), "our.Thing") == {"id": "x", "amount": 5}
+        assert await decoded(reader, message()) == {"id": "x", "amount": 5}
     assert asked == ["/schemas/ids/1"]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_registry_that_fails_is_an_outage_and_not_the_messages_fault(status: int) -> None:
     with pytest.raises(RegistryDown):
-        await codec(lambda _: httpx.Response(status)).decode(message(), "our.Thing")
+        await decoded(codec(lambda _: httpx.Response(status)), message())
 
 
 async def test_a_registry_that_cannot_be_reached_is_an_outage() -> None:
@@ -106,7 +115,7 @@ async def test_a_registry_that_cannot_be_reached_is_an_outage() -> None:
         raise httpx.ConnectError("refused", request=request)
 
     with pytest.raises(RegistryDown):
-        await codec(refuse).decode(message(), "our.Thing")
+        await decoded(codec(refuse), message())
 
 
 @given(st.binary(max_size=64))
