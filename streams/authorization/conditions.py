@@ -15,7 +15,7 @@ from typing import Any
 
 from schemas.codes import EXPONENT, CardProduct, Channel
 from schemas.codes_card import MessageKind, Network
-from schemas.features import DECISION_VERSIONS
+from schemas.features import DECISION_FEATURES, DECISION_VERSIONS, MOST_ATTEMPTS
 
 Values = Mapping[str, Any]
 Condition = Callable[[Values], bool]
@@ -42,6 +42,12 @@ TEXTS: dict[str, re.Pattern[str] | None] = {
     "program_id": re.compile(r"[a-z][a-z0-9_]*"),
     "region": re.compile("home|abroad"),
 }
+# These stand still at MOST_ATTEMPTS.
+COUNTS = frozenset(
+    feature.name
+    for feature in DECISION_FEATURES
+    if feature.unit in {"attempts", "merchants", "countries"}
+)
 FIELDS = (*NUMBERS, *TEXTS)
 JOINS = ("all", "any", "not")
 DEEPEST = 8
@@ -162,6 +168,10 @@ def _test(name: str, symbol: str, limit: Any, path: str) -> Condition:
             and compare(values["amount_minor"], most)
         )
     number = whole_number(limit, path)
+    if name in COUNTS and number > MOST_ATTEMPTS:
+        raise RuleError(
+            path, f"{name} never passes {MOST_ATTEMPTS}", f"give at most {MOST_ATTEMPTS}"
+        )
     return lambda values: (found := values[name]) is not None and compare(found, number)
 
 

@@ -114,9 +114,7 @@ def decide(
     if account is not None:
         if short := _credit(request, account):
             hits.append(short)
-        if rules.health and (
-            low := health.hit(rules.health, account, facts.health, request.amount_minor, moment)
-        ):
+        if low := _health(request, account, facts.health, rules, moment):
             hits.append(low)
     hits += rules.health_hits(values)
     reason = hits[0].reason if hits else Reason.APPROVED
@@ -244,6 +242,19 @@ def _too_risky(score: int, decline_at: int, signals: tuple[Signal, ...]) -> Hit:
     parts = ", ".join(f"{one.points} for {one.rule} ({one.explanation})" for one in signals)
     said = f"risk {score}, refused from {decline_at}: {parts}"
     return Hit("risk_score", Reason.RISK_TOO_HIGH, said)
+
+
+def _health(
+    request: AuthorizationRequested,
+    account: Account,
+    known: Health | None,
+    rules: RuleSet,
+    moment: datetime,
+) -> Hit | None:
+    """Zero borrows nothing. Of a new total all is counted: more than it adds, never less."""
+    if rules.health is None or request.amount_minor == 0:
+        return None
+    return health.hit(rules.health, account, known, request.amount_minor, moment)
 
 
 def _credit(request: AuthorizationRequested, account: Account) -> Hit | None:
