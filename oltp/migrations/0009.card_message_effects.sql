@@ -229,12 +229,20 @@ $$;
 create function card.returnable_minor(original card.standing) returns bigint
 language sql stable set search_path = pg_catalog as $$
     select least(
-        (select sum(case c.kind when 'REFUND' then -c.amount_minor else c.amount_minor end)
+        (select
+            coalesce((
+                select sum(case c.kind when 'REFUND' then -c.amount_minor else c.amount_minor end)
+                from card.clearings c where c.authorization_id = a.authorization_id), 0)
+            -- Presented before it was authorized.
+            + coalesce((
+                select sum(m.applied_minor) from card.card_messages m
+                where m.original_key = a.idempotency_key and m.message_kind = 'CLEARING'
+                    and m.outcome = 'FORCE_POSTED'), 0)
             - coalesce((
                 select sum(d.amount_minor) from card.disputes d
-                where d.authorization_id = original.authorization_id
+                where d.authorization_id = a.authorization_id
                     and d.status not in ('LOST', 'WITHDRAWN')), 0)
-        from card.clearings c where c.authorization_id = original.authorization_id),
+        from card.authorizations a where a.authorization_id = original.authorization_id),
         (select c.amount_minor
             - coalesce((
                 select sum(m.applied_minor) from card.card_messages m

@@ -1,4 +1,4 @@
-"""A card network for tests: what it asks and tells about cards of its own, as the application hears it."""
+"""A card network for tests: what it asks and tells about its cards, as the application hears it."""
 
 from __future__ import annotations
 
