@@ -227,7 +227,7 @@ class Swipes:
 
     def check(self) -> None:
         """Every key was decided once, every balance can be proved: or the figures mean nothing."""
-        with psycopg.connect(self.stack.secrets["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
+        with psycopg.connect(self.stack.env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
             approved = connection.execute(
                 "select count(*), count(*) filter (where decision = 'APPROVED')"
                 " from card.authorizations where idempotency_key like 'B-%'"
@@ -276,7 +276,7 @@ def _make_topics(stack: Stack, names: list[str]) -> None:
 
 
 def _make_cards(stack: Stack) -> list[str]:
-    with psycopg.connect(stack.secrets["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True) as connection:
+    with psycopg.connect(stack.env["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True) as connection:
         connection.execute(MAKE_CARDS.format(cards=CARDS))
         return [row[0] for row in connection.execute("select card_id::text from bench.cards")]
 
