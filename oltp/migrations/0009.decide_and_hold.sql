@@ -67,6 +67,8 @@ begin
         if request.asked_version <> versions[request.card_slot] + 1
             or (request.asked_version is not null and is_behind[request.card_slot]) then
             verdict.is_stale := true;
+            -- Those after it have counted it as well, and their numbers may fit by chance.
+            is_behind[request.card_slot] := true;
             verdicts[request.ordinality] := verdict;
             continue;
         end if;
