@@ -24,6 +24,8 @@ DAY_MS = 24 * 60 * 60 * 1000
 PARTITIONS = {"silver": 3, "bronze": 1}
 # One connector task writes the outbox in commit order: one partition keeps that order too.
 EVENT_PARTITIONS = 1
+# Tables of bronze only that the worker follows too.
+FOLLOWED = ("aml_checks", "card_messages", "programs")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def dead_letter(topic: str) -> str:
 def dead_letters() -> tuple[str, ...]:
     """Every dead-letter topic: of requests, and of the tables that streams may read."""
     silver = (c.topic for c in contract.load_silver())
-    return tuple(dead_letter(name) for name in (AUTHORIZATION_REQUESTED, *silver))
+    followed = (contract.load(entity).topic for entity in FOLLOWED)
+    return tuple(dead_letter(name) for name in (AUTHORIZATION_REQUESTED, *silver, *followed))
 
 
 def consumer_group(capability: str) -> str:

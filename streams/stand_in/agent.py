@@ -29,7 +29,7 @@ ROWS = {
     )
 }
 CUSTOMERS = contract.load("customers").topic
-MATCHES = contract.load("aml_matches").topic
+CHECKS = contract.load("aml_checks").topic
 MESSAGES = contract.load("card_messages").topic
 
 
@@ -41,9 +41,9 @@ class Means:
     records: Records
 
 
-@batches(*ROWS, MATCHES, MESSAGES, capability="stand-in", decode=changes.decode)
+@batches(*ROWS, CHECKS, MESSAGES, capability="stand-in", decode=changes.decode)
 async def follow(messages: Sequence[Message], means: Means) -> None:
-    """Apply each row's latest change, look customers with a new match up, end what is applied."""
+    """Apply each row's latest change, look up how customers stand, end what is applied."""
     found = [message.event for message in messages]
     parts = latest(found) + await _screenings(found, means.records)
     if parts:
@@ -78,23 +78,19 @@ def applied_advice(change: Change) -> tuple[str, str] | None:
 
 
 async def _screenings(found: Sequence[Change], records: Records) -> list[tuple[Part, str]]:
-    """How customers stand who are new, changed, or matched with a list.
+    """How customers stand who are new, changed or checked.
 
-    It is read again: whatever one match says, the database says it all.
+    It is read again: whatever one check says, the database says which is the latest.
     """
-    customers, checks, places = set(), set(), []
+    customers, places = set(), []
     for change in found:
-        if change.after is None or change.topic not in (CUSTOMERS, MATCHES):
-            continue
-        places.append(change.position)
-        if change.topic == CUSTOMERS:
-            customers.add(str(change.after["customer_id"]))
-        else:
-            checks.add(str(change.after["aml_check_id"]))
-    if not places:
+        row = change.after
+        if row is not None and change.topic in (CUSTOMERS, CHECKS) and row["customer_id"]:
+            customers.add(str(row["customer_id"]))
+            places.append(change.position)
+    if not customers:
         return []
-    rows = await records.screened(sorted(customers), sorted(checks))
     return [
         (policy.screening(str(row["customer_id"]), row["is_sanctioned"]), max(places))
-        for row in rows
+        for row in await records.screened(sorted(customers))
     ]

@@ -25,9 +25,12 @@ PAGES = {
         order by account_id limit %(most)s
     """,
     CUSTOMER: """
-        select c.customer_id, c.status, exists (
-            select from kyc.aml_checks k join kyc.aml_matches m using (aml_check_id)
-            where k.customer_id = c.customer_id and m.status = 'TRUE_POSITIVE') as is_sanctioned
+        select c.customer_id, c.status, coalesce((
+            select s.status = 'CONFIRMED_MATCH' from kyc.aml_checks s
+            where s.customer_id = c.customer_id and s.check_type = 'SANCTIONS'
+                and s.status in ('CONFIRMED_MATCH', 'CLEAR')
+            order by s.checked_at desc, s.updated_at desc limit 1
+        ), false) as is_sanctioned
         from customer.customers c
         where %(after)s::uuid is null or c.customer_id > %(after)s::uuid
         order by c.customer_id limit %(most)s
@@ -39,14 +42,14 @@ PAGES = {
     """,
 }
 SCREENED = """
-select c.customer_id, exists (
-    select from kyc.aml_checks k join kyc.aml_matches m using (aml_check_id)
-    where k.customer_id = c.customer_id and m.status = 'TRUE_POSITIVE') as is_sanctioned
+select c.customer_id, coalesce((
+    select s.status = 'CONFIRMED_MATCH' from kyc.aml_checks s
+    where s.customer_id = c.customer_id and s.check_type = 'SANCTIONS'
+        and s.status in ('CONFIRMED_MATCH', 'CLEAR')
+    order by s.checked_at desc, s.updated_at desc limit 1
+), false) as is_sanctioned
 from customer.customers c
-where c.customer_id = any(%(customer_ids)s::uuid[])
-    or c.customer_id in (
-        select k.customer_id from kyc.aml_checks k
-        where k.aml_check_id = any(%(check_ids)s::uuid[]))
+where c.customer_id = any(%s::uuid[])
 """
 
 Row = dict[str, Any]
@@ -75,10 +78,9 @@ class Records:
             if len(rows) < PAGE:
                 return
 
-    async def screened(self, customer_ids: Sequence[str], check_ids: Sequence[str]) -> list[Row]:
-        """These customers and those of these checks: whether any check found a true match."""
-        arguments = {"customer_ids": list(customer_ids), "check_ids": list(check_ids)}
-        return await self._rows(SCREENED, arguments)
+    async def screened(self, customer_ids: Sequence[str]) -> list[Row]:
+        """Whether the latest answer about sanctions confirmed a match, for each customer."""
+        return await self._rows(SCREENED, (list(customer_ids),))
 
     async def _rows(self, statement: str, arguments: Any) -> list[Row]:
         async with self._pool.connection() as connection:

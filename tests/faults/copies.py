@@ -38,9 +38,12 @@ STAND_IN_ROWS = {
     stand_in.ACCOUNT: "select * from card.card_accounts where account_id = any(%s::uuid[])",
     stand_in.PROGRAM: "select * from card.programs where program_id = any(%s)",
     stand_in.CUSTOMER: """
-        select c.*, c.customer_id in (
-            select k.customer_id from kyc.aml_checks k join kyc.aml_matches m using (aml_check_id)
-            where m.status = 'TRUE_POSITIVE') as is_sanctioned
+        select c.*, coalesce((
+            select s.status = 'CONFIRMED_MATCH' from kyc.aml_checks s
+            where s.customer_id = c.customer_id and s.check_type = 'SANCTIONS'
+                and s.status in ('CONFIRMED_MATCH', 'CLEAR')
+            order by s.checked_at desc, s.updated_at desc limit 1
+        ), false) as is_sanctioned
         from customer.customers c where c.customer_id = any(%s::uuid[])
     """,
 }
