@@ -300,6 +300,7 @@ def _again(
 
 def _decided(answer: bytes) -> AuthorizationDecided:
     found = orjson.loads(answer)
+    found["rules_hit"] = tuple(found["rules_hit"])
     for name in ("requested_at", "decided_at"):
         found[name] = datetime.fromisoformat(found[name])
     return AuthorizationDecided(**found)
