@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from schemas.features import MOST_ATTEMPTS, PRESENT_CHANNELS
@@ -21,12 +22,14 @@ from streams import ledger_reads
 
 # The lateral reference makes Postgres set the lock timeout before it takes the first lock.
 DECIDE = """
-select d.*
+select d.request_id, d.authorization_id::text, d.account_id::text, d.decision, d.response_code,
+    d.reason_code, d.approved_amount_minor, d.decided_at, d.replayed, d.conflict, d.stale,
+    d.stand_in, d.card_version
 from set_config('lock_timeout', %s, true) as patience,
-    lateral card.decide_and_hold(case when patience is not null then %s::jsonb end) as d
+    lateral card.decide_and_hold(case when patience is not null then %s end) as d
 """
 APPLY = """
-select m.* from card.apply_messages(%s::jsonb) with ordinality as m order by m.ordinality
+select m.* from card.apply_messages(%s) with ordinality as m order by m.ordinality
 """
 # A batch without an approval may wait this long for a connection and for locks.
 PATIENCE_S = 2.0
@@ -51,7 +54,7 @@ class Ledger:
         Waits for neither connection nor lock beyond `until`, when the first approval would be late;
         it then raises, nothing is decided, and the caller judges anew.
         """
-        batch = orjson.dumps(requests).decode()
+        batch = Jsonb(requests, orjson.dumps)
         async with self._pool.connection(timeout=_left_s(until)) as connection:
             lock_timeout = f"{max(1, int(_left_s(until) * 1000))}ms"
             async with asyncio.timeout(SILENCE_S):
@@ -60,7 +63,7 @@ class Ledger:
 
     async def apply_messages(self, messages: Sequence[Mapping[str, Any]]) -> Rows:
         """Apply each message once for its key; what became of each, in order."""
-        return await self._rows(APPLY, (orjson.dumps(messages).decode(),))
+        return await self._rows(APPLY, (Jsonb(messages, orjson.dumps),))
 
     async def facts(self, card_ids: Sequence[str]) -> Rows:
         """What the database knows about the cards, and at which log position; not the unknown."""

@@ -22,6 +22,7 @@ from schemas.events import AuthorizationDecided, AuthorizationRequested
 from streams import metrics
 from streams.authorization import answering, policy
 from streams.authorization.facts import Facts
+from streams.authorization.form import CARD_ID
 from streams.authorization.history import CardHistory
 from streams.authorization.judging import Judged, judge, remembered, row_of
 from streams.authorization.policy import CardFacts
@@ -102,9 +103,7 @@ async def decide(
     """Decide each request once; in order for each card."""
     rules = means.rules.current
     not_copied = _collateralized(rules)
-    now = datetime.now(UTC)
-    # What is malformed may name no card at all.
-    cards = {r.card_id.lower() for r in requests if policy.well_formed(r, now) is None}
+    cards = {r.card_id.lower() for r in requests if CARD_ID.fullmatch(r.card_id)}
     facts = await means.facts.read(cards, not_copied) if cards else {}
     answers: dict[int, AuthorizationDecided] = {}
     waiting = list(range(len(requests)))

@@ -23,13 +23,12 @@ def decided(judged: Judged, row: Mapping[str, Any], now: datetime) -> Authorizat
     request, verdict = judged.request, judged.verdict
     if row["decision"] == Decision.APPROVED and now > request.deadline_at and not row["conflict"]:
         return refused(request, Reason.DEADLINE_EXCEEDED, verdict.rule_version, now)
-    account_id = row["account_id"]
     return AuthorizationDecided(
         request.request_id,
         request.idempotency_key,
-        str(row["authorization_id"]),
+        row["authorization_id"],
         request.card_id,
-        str(account_id) if account_id else None,
+        row["account_id"],
         row["decision"],
         row["response_code"],
         row["reason_code"],

@@ -28,7 +28,7 @@ Hash = Mapping[str, str]
 
 
 def from_hashes(card: Hash, account: Hash, customer: Hash, kyc: Hash) -> CardFacts | None:
-    """The facts in the copies; none when one of them is missing."""
+    """The facts in the copies, without a history; none when one of them is missing."""
     if not ("status" in card and "status" in account and "status" in customer and COMPLETE in kyc):
         return None
     return CardFacts(

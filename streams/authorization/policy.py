@@ -9,6 +9,7 @@ less there, a refusal stays one.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ __all__ = [
 
 # Ids follow from the key, so a request that is decided again names the same rows.
 NAMESPACE = uuid.UUID("6b1f7f0e-6e0b-5c39-9a53-1f6f2d8f4a10")
+VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 # The database holds no malformed request, and a late one takes no key.
 UNSTORED = frozenset({Reason.FORMAT_ERROR, Reason.INVALID_AMOUNT, Reason.DEADLINE_EXCEEDED})
 BY_CARD_STATUS: dict[str, Reason] = {
@@ -123,7 +125,12 @@ def decide(
 
 def derived_id(kind: str, idempotency_key: str) -> str:
     """The id of the key's authorization, hold or ledger entry."""
-    return str(uuid.uuid5(NAMESPACE, f"{kind}:{idempotency_key}"))
+    # uuid.uuid5 in a third of the time: each authorization has three of them.
+    digest = hashlib.sha1(
+        NAMESPACE.bytes + f"{kind}:{idempotency_key}".encode(), usedforsecurity=False
+    )
+    x = digest.hexdigest()
+    return f"{x[:8]}-{x[8:12]}-5{x[13:16]}-{VARIANT[x[16]]}{x[17:20]}-{x[20:32]}"
 
 
 def well_formed(request: AuthorizationRequested, now: datetime) -> Hit | None:
