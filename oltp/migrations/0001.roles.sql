@@ -7,7 +7,8 @@ declare
     name text;
 begin
     -- Who owns objects and functions: nobody can log in as these.
-    foreach name in array array['millrace_owner', 'ledger_keeper', 'audit_keeper', 'key_keeper'] loop
+    foreach name in array array['millrace_owner', 'ledger_keeper', 'audit_keeper', 'key_keeper',
+        'event_keeper'] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I nologin', name);
         end if;

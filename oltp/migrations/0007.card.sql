@@ -240,8 +240,8 @@ create table card.card_events_default partition of card.card_events default;
 -- Makes the months from one day to another that are not there yet; says how many it made. A month
 -- that has rows in the default partition already stays there.
 --
--- The worker's clock calls it: it acts as the tables' owner (0015), and gives up where decisions would
--- have to wait for it.
+-- The worker's clock calls it: it acts as the table's owner, event_keeper (0015), and gives up where
+-- decisions would have to wait for it.
 create function card.ensure_event_partitions(first_day date, last_day date) returns integer
 language plpgsql security definer
 set search_path = pg_catalog set timezone = 'UTC' set lock_timeout = '500ms' as $$

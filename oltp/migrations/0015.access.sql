@@ -11,6 +11,18 @@ from pg_namespace
 where nspname = any(array['customer', 'provider', 'credit', 'card', 'kyc', 'risk', 'ledger', 'audit',
     'ops', 'restricted', 'archive']);
 
+-- Who makes partitions owns their table, and nothing else: the worker's clock may not create tables.
+do $$
+declare
+    part regclass;
+begin
+    for part in select relid from pg_partition_tree('card.card_events') loop
+        execute format('alter table %s owner to event_keeper', part);
+    end loop;
+end
+$$;
+alter function card.ensure_event_partitions(date, date) owner to event_keeper;
+
 -- Objects belong to millrace_owner, save those that a keeper has been given already. Functions that
 -- act with more than their caller's rights belong to the keeper of their schema, who has just what
 -- they need. Nobody can log in as any of these.
@@ -63,8 +75,6 @@ begin
     execute format('grant create on database %I to millrace_owner', current_database());
 end
 $$;
--- Makes partitions, so it acts as their table's owner: the worker's clock may not create tables.
-alter function card.ensure_event_partitions(date, date) owner to millrace_owner;
 revoke all on schema public from public;
 -- What later migrations make starts closed as well.
 alter default privileges revoke execute on routines from public;
@@ -227,6 +237,9 @@ grant insert on card.card_events to ledger_keeper;
 grant update on ledger.reconciliation_breaks to ledger_keeper;
 grant execute on all routines in schema card to ledger_keeper;
 grant execute on all routines in schema ledger, card to ledger_keeper;
+-- Makes the months of card.card_events.
+grant usage, create on schema card to event_keeper;
+grant event_keeper to migrator;
 grant usage on schema audit to audit_keeper;
 grant execute on all routines in schema audit to audit_keeper;
 -- Hands out wrapped keys, rotates and destroys them, and computes blind indexes anew.
