@@ -108,7 +108,9 @@ DECISION_FEATURES: tuple[DecisionFeature, ...] = (
     DecisionFeature("card_merchants_24h", DAY_S, "different merchants", "merchants", 2),
     DecisionFeature("card_countries_24h", DAY_S, "different countries", "countries", 2),
     DecisionFeature(
-        "card_small_amounts_10m", 10 * MINUTE_S, "attempts below SMALL_BELOW_MINOR, zero too"
+        "card_small_amounts_10m", 10 * MINUTE_S,
+        "attempts below SMALL_BELOW_MINOR, zero too, without the card being there: a stolen number"
+        " is tried out online, while a fare is paid in small amounts all day",
     ),
     DecisionFeature("card_not_present_1h", HOUR_S, "attempts without the card being there"),
     DecisionFeature(

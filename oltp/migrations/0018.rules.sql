@@ -352,7 +352,7 @@ select card.draft_rules('2026-11-1', $rules$
           }
         ]
       },
-      "explanation": "{amount_minor} after {card_small_amounts_10m} small amounts within ten minutes; from {limit.card_small_amounts_10m} of them on, less than {limit.amount_minor} is allowed"
+      "explanation": "{amount_minor} after {card_small_amounts_10m} small amounts online within ten minutes; from {limit.card_small_amounts_10m} of them on, less than {limit.amount_minor} is allowed"
     }
   ],
   "risk": {
@@ -428,7 +428,7 @@ select card.draft_rules('2026-11-1', $rules$
           "feature": "card_small_amounts_10m",
           ">=": 10
         },
-        "explanation": "{card_small_amounts_10m} small amounts within ten minutes"
+        "explanation": "{card_small_amounts_10m} small amounts online within ten minutes"
       },
       {
         "id": "many_attempts",

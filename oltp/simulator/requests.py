@@ -79,14 +79,17 @@ class Source:
         card = chance.choice(self._cards)
         mcc, share, channels = chance.choice(MERCHANTS)
         typical = THOUSAND_MINOR[card.currency] * share
+        channel = chance.choice(channels)
+        # A card that is present is where its holder is, at home; online it buys everywhere.
+        is_home = channel is not Channel.ECOMMERCE or chance.random() < 0.7
         request = Request(
             card_id=card.card_id,
             amount_minor=max(1, round(chance.lognormvariate(0, 0.6) * typical)),
             currency=card.currency,
             merchant_id=f"M-{mcc}-{chance.randint(1, 40):03}",
             mcc=mcc,
-            merchant_country=card.country if chance.random() < 0.9 else chance.choice(COUNTRIES),
-            channel=chance.choice(channels).value,
+            merchant_country=card.country if is_home else chance.choice(COUNTRIES),
+            channel=channel.value,
             network_transaction_id=f"{self._run}-{len(self._sent):07}",
         )
         return _odd(request, chance)
@@ -107,4 +110,7 @@ def _odd(request: Request, chance: random.Random) -> Request:
         return replace(request, currency=other)
     if dice < 0.06:
         return replace(request, amount_minor=request.amount_minor * 100)
-    return request
+    # A copy of the card, far away.
+    is_copied = dice < 0.063
+    far = replace(request, merchant_country="BR", channel=Channel.CHIP.value)
+    return far if is_copied else request

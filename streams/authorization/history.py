@@ -36,7 +36,7 @@ NOWHERE = (-1, 0, None, None, "")
 # Where the card was last present and accepted: number of the attempt, time, latitude, longitude,
 # country. A refused attempt moves no place: whoever tries a copied card abroad stops only himself.
 Place = tuple[int, int, int | None, int | None, str]
-# Of all attempts before an entry: declined, approved amount, small ones, card not present.
+# Of all attempts before an entry: declined, approved amount, small online, card not present.
 Totals = tuple[int, int, int, int]
 
 
@@ -286,11 +286,12 @@ class CardHistory:
 
 def _added(totals: Totals, attempt: Attempt) -> Totals:
     declined, spent, small, absent = totals
+    is_absent = attempt.channel == Channel.ECOMMERCE
     return (
         declined + (attempt.decision == Decision.DECLINED),
         spent + attempt.approved_amount_minor,
-        small + (attempt.amount_minor < SMALL_BELOW_MINOR.get(attempt.currency, 0)),
-        absent + (attempt.channel == Channel.ECOMMERCE),
+        small + (is_absent and attempt.amount_minor < SMALL_BELOW_MINOR.get(attempt.currency, 0)),
+        absent + is_absent,
     )
 
 

@@ -83,7 +83,8 @@ def by_hand(attempts: list[Attempt], now_ms: int, request: AuthorizationRequeste
         "card_merchants_24h": len({one.merchant_id for one in day}),
         "card_countries_24h": len({one.country for one in day}),
         "card_small_amounts_10m": sum(
-            one.amount_minor < SMALL_BELOW_MINOR.get(one.currency, 0) for one in within(600)
+            one.channel == "ECOMMERCE" and one.amount_minor < SMALL_BELOW_MINOR.get(one.currency, 0)
+            for one in within(600)
         ),
         "card_not_present_1h": sum(one.channel == "ECOMMERCE" for one in hour),
         "card_seconds_since_last": (now_ms - day[-1].decided_at_ms) // 1000 if day else None,

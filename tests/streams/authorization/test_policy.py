@@ -42,7 +42,10 @@ COLLATERAL = replace(
 DOLLARS = asked(currency="USD")
 TOO_OFTEN = after(*[attempt(30, amount_minor=900_000)] * 120)
 TOO_OFTEN_IN_AN_HOUR = after(*[attempt(1800)] * 1200)
-SMALL = after(*[attempt(60, amount_minor=100)] * 5, facts=with_account(credit_limit_minor=10**7))
+SMALL = after(
+    *[attempt(60, amount_minor=100, channel="ECOMMERCE")] * 5,
+    facts=with_account(credit_limit_minor=10**7),
+)
 # Small ones, many declines, attempts, merchants and countries, and now a large one in a casino.
 REFUSED = [
     attempt(
