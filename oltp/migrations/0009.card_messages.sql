@@ -127,12 +127,31 @@ begin
         returning * into hold;
         perform ledger.reserve(hold, id, entry, message.amount_minor, true,
             'message:' || message.message_key, card.moment_of(message));
+        perform card.count_advice(id);
         effect := card.applied('HELD', message.amount_minor, entry);
     end if;
     effect.authorization_id := id;
     effect.hold_id := hold.hold_id;
     return effect;
 end
+$$;
+
+-- What a stand-in approved counts under the limits that have begun to count; those that begin later find
+-- it among the decisions.
+create function card.count_advice(authorization_id uuid) returns void
+language sql set search_path = pg_catalog as $$
+    update card.spend_counters s
+    set approved_count = s.approved_count + 1,
+        approved_amount_minor = s.approved_amount_minor + a.amount_minor
+    from card.authorizations a
+    join card.card_accounts o on o.account_id = a.account_id
+    join card.programs p on p.program_id = o.program_id
+    join card.spend_limits l
+        on l.currency = a.currency
+            and (l.card_id = a.card_id or l.account_id = a.account_id or l.program_id = o.program_id)
+    where a.authorization_id = count_advice.authorization_id
+        and s.spend_limit_id = l.spend_limit_id
+        and s.period_start = card.period_start(l.period, a.decided_at, p.time_zone)
 $$;
 
 -- Of one presented before its authorization was known: what was held for it is to be released when it

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -83,7 +84,7 @@ class Network:
 
     def card(self, limit: int = 100_000, currency: str = "USD") -> Card:
         customer, account, card = uuid4(), uuid4(), uuid4()
-        with psycopg.connect(self.database.app) as connection:
+        with self.session() as connection:
             connection.execute(
                 "insert into customer.customers (customer_id, country) values (%s, 'US')",
                 (customer,),
@@ -130,11 +131,10 @@ class Network:
 
     def expire(self, key: str) -> None:
         """The time of the key's hold is over, and the clock ticks."""
-        with psycopg.connect(self.database.app) as connection:
+        with self.session() as connection:
             connection.execute(
-                "update card.holds h set expires_at = now() - interval '1 second' from"
-                " card.authorizations a where a.authorization_id = h.authorization_id"
-                " and a.idempotency_key = %s",
+                "update card.holds set expires_at = now() - interval '1 second'"
+                " where hold_id = (card.standing_of(%s)).hold_id",
                 (key,),
             )
             connection.execute("select card.expire_holds()")
@@ -145,22 +145,29 @@ class Network:
 
     def balances(self, card: Card) -> tuple[int, int, int]:
         """Posted, held, available."""
-        row = self.database.one(
+        (row,) = self.rows(
             "select posted_minor, held_minor, credit_limit_minor - posted_minor - held_minor"
-            " from card.card_accounts where account_id = %s",
+            " as available_minor from card.card_accounts where account_id = %s",
             card.account_id,
         )
-        return (row[0], row[1], row[2])
+        return (row["posted_minor"], row["held_minor"], row["available_minor"])
 
     def rows(self, query: str, *values: object) -> list[Row]:
         with psycopg.connect(self.database.admin, row_factory=dict_row) as connection:
             return connection.execute(query, values).fetchall()
 
     def one(self, query: str, *values: object) -> Any:
-        return self.database.one(query, *values)[0]
+        """The first value of the first row."""
+        return next(iter(self.rows(query, *values)[0].values()))
+
+    @contextmanager
+    def session(self) -> Iterator[psycopg.Connection[Row]]:
+        """A transaction of the application."""
+        with psycopg.connect(self.database.app, row_factory=dict_row) as connection:
+            yield connection
 
     def _call(self, function: str, batch: Iterable[Row]) -> list[Row]:
-        with psycopg.connect(self.database.app, row_factory=dict_row) as connection:
+        with self.session() as connection:
             return connection.execute(
                 f"select * from {function}(%s)", (json.dumps(list(batch)),)
             ).fetchall()

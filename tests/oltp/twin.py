@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from schemas.codes_card import CardMessageKind, CardMessageState
+from schemas.codes_card import CardMessageKind, CardMessageState, MessageOutcome
 from schemas.lifecycle import Effect, State, message_state
 from schemas.lifecycle_position import (
     Position,
@@ -74,30 +74,42 @@ class Twin:
         self.stands()
         return answer
 
+    def tell_together(self, several: list[Told]) -> list[tuple[Row, Row]]:
+        """Tells all in one batch; each message and its answer, save those that had to wait."""
+        messages = [self.message(told) for told in several]
+        answers = self.network.apply(*messages)
+        pairs = list(zip(messages, answers, strict=True))
+        waited = [
+            self._follow_in_batch(told, row) for told, row in zip(several, answers, strict=True)
+        ]
+        return [pair for pair, has_waited in zip(pairs, waited, strict=True) if not has_waited]
+
     def agree(self, told: Told, answer: Row) -> None:
         """Follows what was told, and compares the answers."""
         before = self.position
         outcome, applied = self._follow(told)
-        assert (answer["outcome"], answer["state"]) == (outcome, message_state(outcome)), (
-            before,
-            told,
-        )
+        said = (answer["outcome"], answer["state"])
+        assert said == (outcome, message_state(outcome)), (before, told)
         if answer["state"] == CardMessageState.APPLIED:
             assert answer["applied_minor"] == applied, (before, told)
-        if outcome == "HELD":
+        if outcome is MessageOutcome.HELD:
             self.decided(self.position)
 
     def stands(self) -> None:
         """State and amounts are the same in both."""
-        assert self.network.standing(self.key) == self.position.state
-        held, captured = self.network.rows(
-            "select coalesce(ledger.held_under(s.hold_id), 0)::bigint as held,"
-            " coalesce(s.captured_minor, 0) as captured from card.standing_of(%s) s",
-            self.key,
-        )[0].values()
-        assert (held, captured) == (self.position.held_minor, self.position.captured_minor)
+        all_stand(self.network, [self])
 
-    def _follow(self, told: Told) -> tuple[str, int]:
+    def _follow_in_batch(self, told: Told, answer: Row) -> bool:
+        """Whether it had to wait: then what came later in its batch may have let it go, and the
+        answer says how that ended."""
+        has_to_wait = follow(self.position, told).effect is Effect.PARK
+        if has_to_wait:
+            self._follow(told)
+        else:
+            self.agree(told, answer)
+        return has_to_wait
+
+    def _follow(self, told: Told) -> tuple[MessageOutcome, int]:
         done = follow(self.position, told)
         self.position = done.position
         if done.effect is Effect.PARK:
@@ -110,3 +122,17 @@ class Twin:
     @property
     def is_known(self) -> bool:
         return self.position.state is not State.UNKNOWN
+
+
+def all_stand(network: Network, twins: list[Twin]) -> None:
+    """Each is in the same state and has the same amounts in both."""
+    found = network.rows(
+        "select k.key, s.state, coalesce(s.captured_minor, 0) as captured,"
+        " coalesce(ledger.held_under(s.hold_id), 0) as held"
+        " from unnest(%s::text[]) as k (key) cross join card.standing_of(k.key) as s",
+        [twin.key for twin in twins],
+    )
+    assert {row["key"]: (row["state"], row["held"], row["captured"]) for row in found} == {
+        twin.key: (twin.position.state, twin.position.held_minor, twin.position.captured_minor)
+        for twin in twins
+    }

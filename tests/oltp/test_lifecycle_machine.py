@@ -1,0 +1,261 @@
+"""Random lives of authorizations on a real Postgres, with crashes and repeats, beside the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from psycopg.rows import dict_row
+
+from oltp.ledger.controls import CONTROLS
+from schemas.codes_card import CardMessageKind as Kind
+from schemas.lifecycle import TABLE, Effect, Signal
+from schemas.lifecycle_position import Told, approve, decline, increase
+from tests.oltp.network import Network, Row, message, request
+from tests.oltp.twin import Twin, all_stand
+
+LIMIT = 2_000
+KEYS = 3
+# What an example leaves behind goes before the next, so that the controls have little to read.
+FORGOTTEN = (
+    "ledger.postings",
+    "ledger.entries",
+    "ledger.credit_limits",
+    "ledger.accounts where card_account_id is not null",
+    "card.card_events",
+    "card.clearings",
+    "card.disputes",
+    "card.card_messages",
+    "card.holds",
+    "card.authorizations",
+    "card.card_states",
+    "card.cards",
+    "card.card_accounts",
+)
+# I6 to I9, in one question.
+EVERY_CONTROL = " union all ".join(
+    f"select '{proves} {control}' as control, subject_id, problem from ledger.control_{control}"
+    for control, (proves, _) in CONTROLS.items()
+)
+
+amounts = st.sampled_from((1, 100, 250, 300, 600, 1_000, 1_500))
+tellings = st.one_of(
+    st.builds(Told, st.just(Kind.REVERSAL), st.none() | amounts, amount_is_total=st.booleans()),
+    st.builds(Told, st.just(Kind.CLEARING), amounts, is_final=st.booleans()),
+    st.builds(Told, st.sampled_from((Kind.FORCE_POST, Kind.REFUND)), amounts),
+    st.builds(Told, st.just(Kind.ADVICE), st.just(0) | amounts),
+    st.builds(Told, st.just(Kind.CHARGEBACK), st.none() | amounts),
+    st.builds(Told, st.sampled_from((Kind.REPRESENTMENT, Kind.DISPUTE_WON, Kind.DISPUTE_LOST))),
+)
+numbers = st.integers(0, KEYS - 1)
+
+
+class Session(Network):
+    """One connection for a whole life. A crash loses a transaction before it commits; who asked has
+    heard nothing, and asks again."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network.database)
+        self._app = psycopg.connect(self.database.app, row_factory=dict_row)
+        self._admin = psycopg.connect(self.database.admin, row_factory=dict_row, autocommit=True)
+        self.crashes = False
+
+    @contextmanager
+    def session(self) -> Iterator[psycopg.Connection[Row]]:
+        with self._app.transaction():
+            yield self._app
+
+    def rows(self, query: str, *values: object) -> list[Row]:
+        return self._admin.execute(query, values).fetchall()
+
+    def count(self, call: str) -> int:
+        """What a function of the clock has done."""
+        with self.session() as connection:
+            return int(connection.execute(f"select {call} as done").fetchall()[0]["done"])
+
+    def forget(self) -> None:
+        """Nothing has ever been decided."""
+        with self._admin.transaction():
+            self._admin.execute("set local session_replication_role = replica")
+            for rows in FORGOTTEN:
+                self._admin.execute(f"delete from {rows}")
+
+    def close(self) -> None:
+        self._app.close()
+        self._admin.close()
+
+    def _call(self, function: str, batch: Iterable[Row]) -> list[Row]:
+        rows = list(batch)
+        if self.crashes:
+            self.crashes = False
+            with self._app.transaction() as lost:
+                super()._call(function, rows)
+                raise psycopg.Rollback(lost)
+        return super()._call(function, rows)
+
+
+@dataclass
+class Sent:
+    """What was sent, and what the answer was."""
+
+    is_message: bool
+    payload: Row
+    answer: Row
+
+
+class Lives(RuleBasedStateMachine):
+    """Some keys of one card, and what may happen to them."""
+
+    network: Network
+
+    @initialize()
+    def begin(self) -> None:
+        self.session = Session(self.network)
+        self.session.forget()
+        self.card = self.session.card(limit=LIMIT)
+        self.twins = [Twin(self.session, self.card) for _ in range(KEYS)]
+        self.sent: list[Sent] = []
+
+    def teardown(self) -> None:
+        self.session.close()
+
+    @rule(number=numbers, amount=amounts, crash=st.booleans())
+    def authorize(self, number: int, amount: int, crash: bool) -> None:
+        """A key that is known is answered as before, whoever gave the answer."""
+        twin, asked = self.twins[number], request(self.card, amount, self.twins[number].key)
+        was_known, fits = twin.is_known, amount <= self.available
+        self.session.crashes = crash
+        (answer,) = self.session.decide(asked)
+        assert answer["replayed"] is was_known
+        if was_known:
+            return
+        assert (answer["decision"] == "APPROVED") is fits
+        self.sent.append(Sent(False, asked, answer))
+        twin.decided(approve(twin.position, amount) if fits else decline(twin.position))
+
+    @rule(number=numbers, amount=amounts, is_total=st.booleans(), crash=st.booleans())
+    def increment(self, number: int, amount: int, is_total: bool, crash: bool) -> None:
+        twin, position = self.twins[number], self.twins[number].position
+        added = amount - is_total * (position.held_minor + position.captured_minor)
+        is_open = TABLE[position.state][Signal.INCREMENT].effect is Effect.RESERVE
+        # A total that is reached already asks for nothing.
+        is_approved = is_open and (added <= 0 or added <= self.available)
+        self.session.crashes = crash
+        answer = self.session.increment(self.card, twin.key, amount, amount_is_total=is_total)
+        assert (answer["decision"] == "APPROVED") is is_approved
+        if is_approved:
+            twin.position = increase(position, max(added, 0))
+
+    @rule(number=numbers, told=tellings, crash=st.booleans())
+    def tell(self, number: int, told: Told, crash: bool) -> None:
+        twin = self.twins[number]
+        self.session.crashes = crash
+        payload = twin.message(told)
+        (answer,) = self.session.apply(payload)
+        assert {answer["replayed"], answer["conflict"]} == {False}
+        twin.agree(told, answer)
+        self.sent.append(Sent(True, payload, answer))
+
+    @rule(number=numbers, several=st.lists(tellings, min_size=2, max_size=4), crash=st.booleans())
+    def tell_in_one_batch(self, number: int, several: list[Told], crash: bool) -> None:
+        self.session.crashes = crash
+        pairs = self.twins[number].tell_together(several)
+        self.sent += [Sent(True, payload, answer) for payload, answer in pairs]
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        """What was sent before is done already, and answered as then."""
+        sent = data.draw(st.sampled_from(self.sent))
+        answer = self._send(sent, sent.payload)
+        assert answer["replayed"]
+        assert not answer["conflict"]
+        if sent.is_message and sent.answer["state"] != "PARKED":
+            assert {**answer, "replayed": False} == sent.answer
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def contradict(self, data: st.DataObject) -> None:
+        """The same key for something else is a conflict, and changes nothing."""
+        sent = data.draw(st.sampled_from(self.sent))
+        other = {**sent.payload, "request_hash": "f" * 64, "amount_minor": 7}
+        assert self._send(sent, other)["conflict"]
+
+    @rule(number=numbers)
+    def take_the_key_of_a_request(self, number: int) -> None:
+        """A message under the key of an authorization is a conflict too, and is not kept."""
+        twin = self.twins[number]
+        if twin.is_known:
+            taken = message(Kind.REVERSAL, twin.key) | {"message_key": twin.key}
+            (answer,) = self.session.apply(taken)
+            assert (answer["outcome"], answer["conflict"]) == ("KEY_USED", True)
+
+    @rule(number=numbers)
+    def expire(self, number: int) -> None:
+        self.twins[number].expire()
+
+    @rule()
+    def tick(self) -> None:
+        """No time is over yet."""
+        assert self.session.count("card.expire_holds()") == 0
+        assert self.session.count("card.lapse_parked()") == 0
+
+    @rule()
+    def give_up_waiting(self) -> None:
+        given_up = self.session.count("card.lapse_parked(now() + interval '2 days')")
+        assert given_up == self.waiting
+        for twin in self.twins:
+            twin.waiting.clear()
+
+    @invariant()
+    def postgres_stands_where_the_table_says(self) -> None:
+        all_stand(self.session, self.twins)
+        _, held, available = self.session.balances(self.card)
+        assert (held, available) == (self.held, self.available)
+        parked = "select count(*) from card.card_messages where state = 'PARKED'"
+        assert self.session.one(parked) == self.waiting
+
+    @invariant()
+    def the_controls_of_the_ledger_are_silent(self) -> None:
+        assert self.session.rows(EVERY_CONTROL) == []
+
+    @property
+    def held(self) -> int:
+        return sum(twin.position.held_minor for twin in self.twins)
+
+    @property
+    def available(self) -> int:
+        return LIMIT - self.held - sum(twin.position.posted_minor for twin in self.twins)
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(twin.waiting) for twin in self.twins)
+
+    def _send(self, sent: Sent, payload: Row) -> Row:
+        send = self.session.apply if sent.is_message else self.session.decide
+        return send(payload)[0]
+
+
+def test_no_life_leads_where_the_table_does_not(database):
+    Lives.network = Network(database)
+    run_state_machine_as_test(
+        Lives,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
