@@ -77,6 +77,13 @@ where o.account_id = %(account_id)s and l.is_active and l.currency = %(currency)
     and l.created_at <= %(created_at)s
 order by scope, l.period
 """
+# What the decision itself reserved.
+HELD: LiteralString = """
+select coalesce(sum(ledger.signed(p.direction, p.amount_minor)), 0)::bigint as held_minor
+from ledger.entries e
+join ledger.postings p on p.entry_id = e.entry_id and p.ledger_account_id = %(account_id)s
+where e.authorization_id = %(authorization_id)s and e.entry_type = 'HOLD' and p.layer = 'HELD'
+"""
 # How card and account stood at a moment is in the audit, not in the record.
 STANDING = frozenset(
     {
@@ -111,8 +118,9 @@ class Before:
     """What stood before the decision. No account: nothing did."""
 
     available_minor: int | None = None
-    # Held and captured under what an increment raises; None: nothing was open.
-    authorized_minor: int | None = None
+    # Held and captured under what an increment raises.
+    authorized_minor: int = 0
+    is_original_open: bool = False
     spends: tuple[Spend, ...] = ()
 
 
@@ -136,6 +144,13 @@ class Judged:
         return RESPONSE_CODE[Reason(self.reason)]
 
 
+def held_minor(connection: psycopg.Connection[Any], row: Row) -> int:
+    """What the journal says that the decision reserved."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(HELD, row).fetchone()
+    return int(found["held_minor"]) if found else 0
+
+
 def before(connection: psycopg.Connection[Any], row: Row) -> Before:
     """What stood when the row was judged."""
     if row["account_id"] is None:
@@ -146,7 +161,8 @@ def before(connection: psycopg.Connection[Any], row: Row) -> Before:
         spends = cursor.execute(SPENT, row).fetchall()
     return Before(
         available["available_minor"] if available else None,
-        original["authorized_minor"] if original and original["is_open"] else None,
+        original["authorized_minor"] if original else 0,
+        bool(original and original["is_open"]),
         tuple(Spend(**spend) for spend in spends),
     )
 
@@ -156,14 +172,14 @@ def judge(request: AuthorizationRequested, verdict: Verdict, stood: Before, row:
     amount = request.amount_minor
     is_increment = request.message_kind == MessageKind.INCREMENT
     if is_increment and request.amount_is_total:
-        amount = max(amount - (stood.authorized_minor or 0), 0)
+        amount = max(amount - stood.authorized_minor, 0)
     if not verdict.approved:
         return Judged(verdict.reason, amount, 0)
     if row["reason_code"] in STANDING:
         return Judged(row["reason_code"], amount, 0)
     if is_increment and row["parent_authorization_id"] is None:
         return Judged(Reason.ORIGINAL_NOT_FOUND, amount, 0)
-    if is_increment and stood.authorized_minor is None:
+    if is_increment and not stood.is_original_open:
         return Judged(Reason.ORIGINAL_ENDED, amount, 0)
     if amount == 0:
         return Judged(Reason.APPROVED, 0, 0)
@@ -173,10 +189,13 @@ def judge(request: AuthorizationRequested, verdict: Verdict, stood: Before, row:
 def _within(request: AuthorizationRequested, amount: int, stood: Before) -> Judged:
     """The amount against credit and spend limits."""
     available = stood.available_minor or 0
+    is_increment = request.message_kind == MessageKind.INCREMENT
+    # A hold is raised by all of it or not at all.
+    may_be_part = request.partial_allowed and not is_increment
     spends = [spend for spend in stood.spends if not spend.has_changed]
-    if amount > available and not (request.partial_allowed and available > 0):
+    if amount > available and not (may_be_part and available > 0):
         return Judged(Reason.INSUFFICIENT_CREDIT, amount, 0)
-    if request.message_kind != MessageKind.INCREMENT and _is_count_reached(spends):
+    if not is_increment and _is_count_reached(spends):
         return Judged(Reason.COUNT_LIMIT_EXCEEDED, amount, 0)
     room = min(
         available,
@@ -188,7 +207,7 @@ def _within(request: AuthorizationRequested, amount: int, stood: Before) -> Judg
     )
     if amount <= room:
         return Judged(Reason.APPROVED, amount, amount)
-    if request.partial_allowed and room > 0:
+    if may_be_part and room > 0:
         return Judged(Reason.PARTIALLY_APPROVED, amount, room)
     return Judged(Reason.AMOUNT_LIMIT_EXCEEDED, amount, 0)
 

@@ -6,19 +6,18 @@ without a number were decided elsewhere (imported, simulated, stood in for) and 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
-from schemas.events import AuthorizationRequested
+from schemas.events import AuthorizationRequested, request_hash
 from schemas.features import DECISION_VERSIONS
-from streams.authorization.history import Attempt, CardHistory
+from streams.authorization.history import Attempt, CardHistory, milliseconds
 from streams.authorization.known import CardFacts, facts_from_document
 
 Row = Mapping[str, Any]
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
 # As long as a history looks back, and a moment: windows are told in whole milliseconds.
 LOOKS_BACK = timedelta(days=1, seconds=1)
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -34,11 +33,6 @@ select
     a.decided_at, a.created_at
 from card.authorizations a
 """
-
-
-def milliseconds(moment: datetime) -> int:
-    """The moment in whole milliseconds, as histories count."""
-    return (moment - EPOCH) // MILLISECOND
 
 
 def has_facts(row: Row) -> bool:
@@ -60,7 +54,9 @@ def facts_of(row: Row, history: CardHistory) -> CardFacts:
         return CardFacts(history=history)
     # The features are computed anew, so how they were defined then does not matter.
     logged = {**row["facts"], "features": {}, "feature_versions": DECISION_VERSIONS}
-    return replace(facts_from_document(logged), history=history, features=None)
+    facts = facts_from_document(logged)
+    # Who does not know the card does not look its history up.
+    return replace(facts, history=history if facts.card else CardHistory.empty(), features=None)
 
 
 def request_of(row: Row) -> AuthorizationRequested:
@@ -88,6 +84,12 @@ def request_of(row: Row) -> AuthorizationRequested:
         terminal_latitude_e6=row["terminal_latitude_e6"],
         terminal_longitude_e6=row["terminal_longitude_e6"],
     )
+
+
+def hash_of(request: AuthorizationRequested) -> str:
+    """The hash that the request must have."""
+    hashed = inspect.signature(request_hash).parameters
+    return request_hash(**{name: getattr(request, name) for name in hashed})
 
 
 def approved_minor(row: Row) -> int:

@@ -30,6 +30,7 @@ from streams.authorization.recorded import (
     attempt_of,
     facts_of,
     has_facts,
+    hash_of,
     request_of,
 )
 from streams.authorization.rules import RuleSet
@@ -120,10 +121,17 @@ class Replayer:
         stood = judgement.before(self._connection, row)
         judged = judgement.judge(request, verdict, stood, row)
         checks = (
+            Check("request", "hash", row["request_hash"], hash_of(request)),
             Check("history", "decisions of the card before", row["card_version"] - 1, earlier),
             *_features(row["facts"], verdict.features),
             *_verdict(row, verdict),
             *_judgement(row, stood, judged),
+            Check(
+                "judgement",
+                "held in the journal",
+                judgement.held_minor(self._connection, row),
+                judged.approved_minor,
+            ),
         )
         return Replay(
             row["authorization_id"],
@@ -195,6 +203,8 @@ def _verdict(row: Row, verdict: Verdict) -> Iterator[Check]:
     yield Check("verdict", "moment", row["decided_at"], verdict.moment)
     was = hits[0]["reason"] if hits else str(Reason.APPROVED)
     yield Check("verdict", "reason", was, str(verdict.reason))
+    if (risk := row["facts"].get("risk")) is not None:
+        yield Check("verdict", "risk score", risk["score"], verdict.risk_score)
     rebuilt = [
         {"rule": hit.rule, "reason": str(hit.reason), "explanation": hit.explanation}
         for hit in verdict.hits
