@@ -56,5 +56,5 @@ async def authorize(stream: faust.StreamT) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv = ["faust", "-A", "bench.per_event", "worker", "-l", "warning", "--without-web"]
+    sys.argv = ["faust", "-A", "bench.per_event", "worker", "-l", "warn", "--without-web"]
     app.main()
