@@ -157,11 +157,14 @@ begin
             using errcode = 'check_violation', table = 'postings', schema = 'ledger',
             hint = 'Insert all postings of an entry in one statement, debits equal to credits.';
     end if;
-    select n.entry_id into wrong
-    from (select p.entry_id, count(*) as postings from new_rows p group by p.entry_id) n
-    where n.postings < (select count(*) from ledger.postings p where p.entry_id = n.entry_id)
-    limit 1;
-    if found then
+    -- Counted at once; which entry it is, is looked for only when there is one.
+    if (select count(*) from ledger.postings p where p.entry_id in (select n.entry_id from new_rows n))
+        > (select count(*) from new_rows)
+    then
+        select n.entry_id into wrong
+        from (select p.entry_id, count(*) as postings from new_rows p group by p.entry_id) n
+        where n.postings < (select count(*) from ledger.postings p where p.entry_id = n.entry_id)
+        limit 1;
         raise exception 'ledger.postings: entry % has its postings already', wrong.entry_id
             using errcode = 'check_violation', table = 'postings', schema = 'ledger',
             hint = 'Correct a mistake by an entry of type CORRECTION that reverses it.';

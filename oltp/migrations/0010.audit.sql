@@ -151,8 +151,9 @@ alter table audit.changes
 -- the rows' order (of an update SHA-256 of the digests before and after). An update
 -- that changes nothing leaves nothing. A changed key is a delete and an insert, as capture sees it.
 --
--- The digest is in two steps so that memory stays small: the SHA-256 of each row's text, put
--- together in order by their first byte and hashed, and those 256 put together and hashed.
+-- The digest is the SHA-256 of the rows' SHA-256 put together in their order. A row is hashed as Postgres
+-- sends it in binary, which no setting of a session changes. Above 1,000 rows it is in two steps, so
+-- that memory stays small: hashes are put together and hashed by their first byte, then those 256.
 create function audit.record() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -160,12 +161,14 @@ set jit = off set timezone = 'UTC' set datestyle = 'ISO' set bytea_output = 'hex
 declare
     keys constant text[] := tg_argv[3:];
     most constant integer := 1000;
+    is_large boolean;
     before record;
     after record;
     batch record;
 begin
     if tg_op = 'UPDATE' then
-        if (select count(*) from (select from new_rows limit most + 1) n) <= most then
+        is_large := (select count(*) > most from (select from new_rows limit most + 1) n);
+        if not is_large then
             insert into audit.changes (table_schema, table_name, operation, row_key, old_values,
                 new_values, changed_fields, compliance_category, severity)
             select tg_table_schema, tg_table_name,
@@ -190,8 +193,8 @@ begin
             return null;
         end if;
     elsif tg_op = 'INSERT' then
-        if tg_argv[0] = 'ROWS'
-            and (select count(*) from (select from new_rows limit most + 1) n) <= most then
+        is_large := (select count(*) > most from (select from new_rows limit most + 1) n);
+        if tg_argv[0] = 'ROWS' and not is_large then
             insert into audit.changes (table_schema, table_name, operation, row_key, new_values,
                 compliance_category, severity)
             select tg_table_schema, tg_table_name, tg_op, audit.key_of(n.row, keys), n.row,
@@ -200,7 +203,8 @@ begin
             return null;
         end if;
     else
-        if (select count(*) from (select from old_rows limit most + 1) o) <= most then
+        is_large := (select count(*) > most from (select from old_rows limit most + 1) o);
+        if not is_large then
             insert into audit.changes (table_schema, table_name, operation, row_key, old_values,
                 compliance_category, severity)
             select tg_table_schema, tg_table_name, tg_op, audit.key_of(o.row, keys), o.row,
@@ -211,23 +215,27 @@ begin
     end if;
     -- One statement for each transition table: as text for EXECUTE it would be planned at every call.
     if tg_op <> 'INSERT' then
-        select sum(g.rows) as rows, sha256(string_agg(g.hash, '' order by g.first_byte)) as digest
+        select sum(g.rows) as rows, sha256(string_agg(g.hash, '' order by g.part)) as digest
         into before
         from (
-            select get_byte(r.hash, 0) as first_byte, count(*) as rows,
-                sha256(string_agg(r.hash, '' order by r.hash)) as hash
-            from (select sha256(convert_to(the_row::text, 'UTF8')) as hash from old_rows the_row) r
-            group by 1
+            select h.part, count(*) as rows, sha256(string_agg(h.hash, '' order by h.hash)) as hash
+            from (
+                select r.hash, case when is_large then get_byte(r.hash, 0) end as part
+                from (select sha256(record_send(the_row)) as hash from old_rows the_row) r
+            ) h
+            group by h.part
         ) g;
     end if;
     if tg_op <> 'DELETE' then
-        select sum(g.rows) as rows, sha256(string_agg(g.hash, '' order by g.first_byte)) as digest
+        select sum(g.rows) as rows, sha256(string_agg(g.hash, '' order by g.part)) as digest
         into after
         from (
-            select get_byte(r.hash, 0) as first_byte, count(*) as rows,
-                sha256(string_agg(r.hash, '' order by r.hash)) as hash
-            from (select sha256(convert_to(the_row::text, 'UTF8')) as hash from new_rows the_row) r
-            group by 1
+            select h.part, count(*) as rows, sha256(string_agg(h.hash, '' order by h.hash)) as hash
+            from (
+                select r.hash, case when is_large then get_byte(r.hash, 0) end as part
+                from (select sha256(record_send(the_row)) as hash from new_rows the_row) r
+            ) h
+            group by h.part
         ) g;
     end if;
     case tg_op
