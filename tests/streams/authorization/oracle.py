@@ -61,7 +61,9 @@ def features(rows: list[Row], row: Row) -> dict[str, int | None]:
         "card_spend_24h": approved(day),
         "card_merchants_24h": len({r["merchant_id"] for r in day}),
         "card_countries_24h": len({r["merchant_country"] for r in day}),
-        "card_small_amounts_10m": sum(r["amount_minor"] < SMALL[r["currency"]] for r in ten),
+        "card_small_amounts_10m": sum(
+            r["amount_minor"] < SMALL[r["currency"]] for r in ten if r["channel"] == "ECOMMERCE"
+        ),
         "card_not_present_1h": sum(r["channel"] == "ECOMMERCE" for r in hour),
         "card_seconds_since_last": None if since_ms is None else since_ms // 1000,
         "card_is_new_merchant": int(row["merchant_id"] not in {r["merchant_id"] for r in day}),
