@@ -268,7 +268,7 @@ begin
     return made;
 end
 $$;
-select card.ensure_event_partitions('2023-01-01', '2027-12-01');
+do $$ begin perform card.ensure_event_partitions('2023-01-01', '2027-12-01'); end $$;
 
 -- Which swipes are fraud: the simulator's truth, for training and scoring. Not captured, and never a
 -- column of an authorization, where a decision or a feature could read it.

@@ -510,6 +510,8 @@ select card.draft_rules('2026-11-1', $rules$
 }
 $rules$, 'migration', 'the rules of a new installation');
 select card.shadow_rules('2026-11-1', 'migration', 'the rules of a new installation');
-select card.promote_rules('2026-11-1', 'migration', 'the rules of a new installation');
+do $$ begin
+    perform card.promote_rules('2026-11-1', 'migration', 'the rules of a new installation');
+end $$;
 -- default rules end
 -- noqa: enable=LT05
