@@ -14,11 +14,15 @@ SOURCE = Path(__file__).parents[1] / "schemas" / "rules" / "default.yaml"
 MIGRATION = Path(__file__).parent / "migrations" / "0018.rules.sql"
 BEGIN, END = "-- default rules begin\n", "-- default rules end\n"
 INSERT = """\
-select card.draft_rules('{version}', $rules$
+do $do$
+begin
+    perform card.draft_rules('{version}', $rules$
 {document}
 $rules$, 'migration', 'the rules of a new installation');
-select card.shadow_rules('{version}', 'migration', 'the rules of a new installation');
-select card.promote_rules('{version}', 'migration', 'the rules of a new installation');
+    perform card.shadow_rules('{version}', 'migration', 'the rules of a new installation');
+    perform card.promote_rules('{version}', 'migration', 'the rules of a new installation');
+end
+$do$;
 """
 
 

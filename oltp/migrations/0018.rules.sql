@@ -195,7 +195,9 @@ $$;
 -- (`python -m oltp.default_rules` writes it here again).
 -- noqa: disable=LT05
 -- default rules begin
-select card.draft_rules('2026-11-1', $rules$
+do $do$
+begin
+    perform card.draft_rules('2026-11-1', $rules$
 {
   "version": "2026-11-1",
   "description": "Embargoes, juniors, velocity, travel, a risk score, and collateral.",
@@ -509,9 +511,9 @@ select card.draft_rules('2026-11-1', $rules$
   }
 }
 $rules$, 'migration', 'the rules of a new installation');
-select card.shadow_rules('2026-11-1', 'migration', 'the rules of a new installation');
-do $$ begin
+    perform card.shadow_rules('2026-11-1', 'migration', 'the rules of a new installation');
     perform card.promote_rules('2026-11-1', 'migration', 'the rules of a new installation');
-end $$;
+end
+$do$;
 -- default rules end
 -- noqa: enable=LT05
