@@ -119,6 +119,28 @@ class RuleStatus(StrEnum):
     RETIRED = "RETIRED"
 
 
+class ClearingLineKind(StrEnum):
+    """What a line of a clearing file may be."""
+
+    CLEARING = "CLEARING"
+    FORCE_POST = "FORCE_POST"
+    REFUND = "REFUND"
+    CHARGEBACK = "CHARGEBACK"
+    REPRESENTMENT = "REPRESENTMENT"
+
+
+class SettlementBreakKind(StrEnum):
+    """What differs between position, ledger and clearing file."""
+
+    POSITION = "POSITION"
+    HELD = "HELD"
+    UNREADABLE = "UNREADABLE"
+    UNPOSTED = "UNPOSTED"
+    AMOUNT = "AMOUNT"
+    NOT_PRESENTED = "NOT_PRESENTED"
+    FILE_TOTAL = "FILE_TOTAL"
+
+
 class ClearingKind(StrEnum):
     """How a presentment stands to what was held for it."""
 

@@ -1,6 +1,6 @@
 -- The one list of what is audited, and the triggers that follow from it. A table of the business
 -- schemas that is neither listed nor exempt fails a test (tests/oltp/test_audit_coverage.py).
--- depends: 0010.audit
+-- depends: 0010.audit 0009.settlement
 
 -- What is audited and how; EXEMPT says why a table is not.
 create table audit.audited_tables (
@@ -144,6 +144,9 @@ values
     ('card', 'position_collaterals', 'ROWS', 'FINANCIAL', 'HIGH', null),
     ('card', 'merchants', 'ROWS', 'FINANCIAL', 'MEDIUM', null),
     ('card', 'authorizations', 'DIGEST', 'FINANCIAL', 'MEDIUM', null),
+    ('card', 'clearing_files', 'ROWS', 'FINANCIAL', 'HIGH', null),
+    ('card', 'clearing_totals', 'DIGEST', 'FINANCIAL', 'MEDIUM', null),
+    ('card', 'clearing_lines', 'DIGEST', 'FINANCIAL', 'MEDIUM', null),
     ('card', 'card_messages', 'DIGEST', 'FINANCIAL', 'MEDIUM', null),
     ('card', 'clearings', 'DIGEST', 'FINANCIAL', 'MEDIUM', null),
     ('card', 'card_events', 'DIGEST', 'FINANCIAL', 'MEDIUM', null),
@@ -153,6 +156,8 @@ values
     ('ledger', 'credit_limits', 'ROWS', 'FINANCIAL', 'HIGH', null),
     ('ledger', 'reconciliation_runs', 'ROWS', 'FINANCIAL', 'HIGH', null),
     ('ledger', 'reconciliation_breaks', 'ROWS', 'FINANCIAL', 'HIGH', null),
+    ('ledger', 'settlement_runs', 'ROWS', 'FINANCIAL', 'HIGH', null),
+    ('ledger', 'settlement_breaks', 'ROWS', 'FINANCIAL', 'HIGH', null),
     ('ledger', 'entries', 'DIGEST', 'FINANCIAL', 'HIGH', null),
     ('ledger', 'postings', 'DIGEST', 'FINANCIAL', 'HIGH', null),
     ('ledger', 'statement_lines', 'DIGEST', 'FINANCIAL', 'HIGH', null),

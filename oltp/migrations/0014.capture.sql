@@ -10,7 +10,8 @@
 --   card.fraud_labels: the truth that models are judged by; they must not learn it from the lake.
 --   audit.changes, audit.chain: they repeat, row by row, what the tables send themselves, and would
 --     double the log to decode; their proof holds only where the chain is.
---   ops.dead_letters, ops.import_rejections: bytes as they came, which may be anybody's data.
+--   ops.dead_letters, ops.import_rejections, card.clearing_lines: bytes as they came, which may be
+--     anybody's data. What lines became is in card.card_messages.
 --   audit.legal_holds, audit.retention_policies, audit.retention_runs, audit.quality_rules,
 --     audit.quality_results, audit.audited_tables, ops.event_schemas, ops.import_runs: how this
 --     database is kept, not the business; the lake has checks of its own.
@@ -77,6 +78,8 @@ create publication millrace for table
     card.authorizations,
     card.shadow_verdicts,
     card.card_messages,
+    card.clearing_files,
+    card.clearing_totals,
     card.holds,
     card.clearings,
     card.disputes,
@@ -93,6 +96,8 @@ create publication millrace for table
     ledger.statement_lines,
     ledger.reconciliation_runs,
     ledger.reconciliation_breaks,
+    ledger.settlement_runs,
+    ledger.settlement_breaks,
     audit.api_access_logs,
     audit.pii_access,
     ops.notifications,
@@ -114,4 +119,5 @@ alter table credit.collateral_positions replica identity full; -- description
 alter table card.rule_versions replica identity full; -- document
 alter table card.card_messages replica identity full; -- body
 alter table ledger.reconciliation_breaks replica identity full; -- explanation
+alter table ledger.settlement_breaks replica identity full; -- problem, explanation
 alter table ops.notifications replica identity full; -- error: another system's words

@@ -227,8 +227,10 @@ grant select (customer_id, birth_year, country) on customer.customers to fair_le
 grant usage on schema ledger, card, credit to ledger_keeper;
 grant select on all tables in schema ledger, card, credit to ledger_keeper;
 grant insert on ledger.accounts, ledger.credit_limits, ledger.entries, ledger.postings,
-    ledger.reconciliation_runs, ledger.reconciliation_breaks to ledger_keeper;
-grant update on ledger.reconciliation_breaks, card.holds to ledger_keeper;
+    ledger.reconciliation_runs, ledger.reconciliation_breaks, ledger.settlement_runs,
+    ledger.settlement_breaks to ledger_keeper;
+grant update on ledger.reconciliation_breaks, ledger.settlement_breaks, card.holds
+    to ledger_keeper;
 grant update (posted_minor, held_minor, updated_at) on card.card_accounts to ledger_keeper;
 grant update (outstanding_principal_minor, updated_at) on credit.active_credits to ledger_keeper;
 -- Ends holds (0009.hold_life), and follows what a reconciliation found.

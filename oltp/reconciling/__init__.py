@@ -1,0 +1,1 @@
+"""Settlement with networks: clearing files, and what differs between file, ledger and position."""
