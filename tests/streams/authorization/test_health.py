@@ -80,6 +80,24 @@ def test_an_amount_passes_exactly_when_the_floor_holds_after_it(
         assert found.reason is Reason.HEALTH_TOO_LOW
 
 
+@pytest.mark.parametrize(
+    ("held", "debt", "passes"),
+    [
+        (0, "0", True),
+        (0, "50", True),
+        (5_000, "0", True),
+        (5_001, "0", False),
+        (0, "50.01", False),
+        (2_500, "25", True),
+        (2_500, "25.01", False),
+    ],
+)
+def test_holds_and_debt_count_like_the_amount(held: int, debt: str, passes: bool) -> None:
+    """50 asked for, 110 of collateral: 100 may be owed in all."""
+    found = hit(TERMS, account(held), Health(Decimal(110), Decimal(debt), NOW), 5_000, NOW)
+    assert (found is None) == passes
+
+
 def test_the_last_digit_decides_however_large_the_amounts_are() -> None:
     needed = (Fraction(HUGE) + Fraction(1, 100)) * Fraction(11, 10)
     wide = Context(prec=120)

@@ -16,6 +16,7 @@ from schemas.features import (
     MOST_ATTEMPTS,
     PRESENT_CHANNELS,
     SMALL_BELOW_MINOR,
+    DecisionFeature,
 )
 from streams.authorization import history
 from streams.authorization.history import DAY_MS, Attempt, CardHistory, milliseconds
@@ -161,17 +162,18 @@ def test_a_history_that_grew_is_the_one_read_from_the_record(
     assert reread.features(now_ms, request_) == grown.features(now_ms, request_)
 
 
-@given(lives(), lives(), requests())
+@given(lives(), lives(), lives(), requests())
 def test_a_history_does_not_change_when_others_grow_from_it(
-    life: list[Attempt], other: list[Attempt], request_: AuthorizationRequested
+    life: list[Attempt], one: list[Attempt], other: list[Attempt], request_: AuthorizationRequested
 ) -> None:
     root = CardHistory.of(len(life), life)
     now_ms = root.last_decided_at_ms + 1
     before = root.features(now_ms, request_)
-    branches = [root, root]
-    for one in other:
-        branches = [branch.after(one) for branch in branches]
-    assert branches[0] == branches[1]
+    for more in (one, other):
+        branch = root
+        for attempt_ in more:
+            branch = branch.after(attempt_)
+        assert branch == CardHistory.of(len(life) + len(more), life + more)
     assert root.features(now_ms, request_) == before
     assert root == CardHistory.of(len(life), life)
 
@@ -200,10 +202,33 @@ def test_a_week_later_everything_is_the_same(
     assert found == CardHistory.of(1, moved).features(now_ms + week_ms, request_)
 
 
-@pytest.mark.parametrize(("after_ms", "count"), [(59_999, 1), (60_000, 0), (60_001, 0), (0, 1)])
-def test_a_window_is_open_on_the_left_and_closed_on_the_right(after_ms: int, count: int) -> None:
-    found = CardHistory.of(1, [attempt(T0)])
-    assert found.features(T0 + after_ms, REQUEST)["card_attempts_1m"] == count
+WINDOWED = [feature for feature in DECISION_FEATURES if feature.unit != "flag"]
+
+
+@pytest.mark.parametrize("feature", WINDOWED, ids=lambda one: one.name)
+@pytest.mark.parametrize("decision", ["APPROVED", "DECLINED"])
+@pytest.mark.parametrize("channel", ["CHIP", "ECOMMERCE"])
+def test_a_window_is_open_on_the_left_and_closed_on_the_right(
+    feature: DecisionFeature, decision: str, channel: str
+) -> None:
+    once = attempt(T0, decision=decision, channel=channel, amount_minor=100)
+    found, none = CardHistory.of(1, [once]), CardHistory.empty()
+    abroad = replace(REQUEST, merchant_country="JP")
+    window_ms = feature.window_s * 1000
+    for after_ms in (0, window_ms - 1, window_ms, window_ms + 1):
+        value = found.features(T0 + after_ms, abroad)[feature.name]
+        assert value == by_hand([once], T0 + after_ms, abroad)[feature.name]
+        if after_ms >= window_ms:
+            assert value == none.features(T0 + after_ms, abroad)[feature.name]
+
+
+@pytest.mark.parametrize(("apart_ms", "count"), [(DAY_MS - 1, 2), (DAY_MS, 1)])
+def test_an_attempt_is_dropped_when_it_leaves_the_longest_window_and_not_before(
+    apart_ms: int, count: int
+) -> None:
+    found = CardHistory.of(2, [attempt(T0), attempt(T0 + apart_ms)])
+    assert found.attempts == count
+    assert found.features(T0 + apart_ms, REQUEST)["card_attempts_24h"] == count
 
 
 def test_no_moment_is_before_the_last_decision() -> None:
@@ -241,7 +266,6 @@ def test_what_was_written_otherwise_is_refused() -> None:
 
 def test_the_features_are_those_that_are_declared() -> None:
     names = [feature.name for feature in DECISION_FEATURES]
-    assert list(CardHistory.empty().features(T0, REQUEST)) != []
     assert set(CardHistory.empty().features(T0, REQUEST)) == set(names)
     assert len(names) == len(set(names))
 
