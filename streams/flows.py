@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from schemas import contract, features, topics
 from streams.cache import policy as cache
 from streams.lineage import Dataset, Flow, Output, Places, same_columns
+from streams.stand_in import agent as stand_in
 
 Columns = Mapping[str, tuple[tuple[Dataset, str], ...]]
 
@@ -22,21 +23,30 @@ AS_REQUESTED = (
     "channel",
     "requested_at",
 )
+SHADOWED = ("authorization_id",)
+REMEMBERED = ("decided_at", "decision", "amount_minor", "merchant_id", "merchant_country")
 SNAPSHOT_COLUMNS = {
     **{entity: snapshot.columns for entity, snapshot in cache.SNAPSHOTS.items()},
     cache.KYC: cache.KYC_COLUMNS,
+    cache.SCREENING: ("status", "checked_at"),
 }
 
 
 def flows(places: Places) -> tuple[Flow, ...]:
     """Every agent of the worker."""
-    return (_authorization(places), _risk(places), _cache(places), _dead_letters(places))
+    return (
+        _authorization(places),
+        _risk(places),
+        _cache(places),
+        _stand_in(places),
+        _dead_letters(places),
+    )
 
 
 def _authorization(places: Places) -> Flow:
     requested = places.topic(topics.AUTHORIZATION_REQUESTED)
     facts = tuple(places.keyspace(f"snapshots.{entity}") for entity in SNAPSHOT_COLUMNS)
-    velocity = places.keyspace(f"velocity.{features.CARD}")
+    history = places.keyspace(f"history.{features.CARD}")
     authorizations = places.table("card.authorizations")
     holds, entries = places.table("card.holds"), places.table("ledger.postings")
     decided_columns: Columns = {
@@ -54,11 +64,13 @@ def _authorization(places: Places) -> Flow:
     }
     return Flow(
         "authorization",
-        (requested, *facts, velocity, places.table("card.card_accounts")),
+        (requested, *facts, history, places.table("card.card_accounts")),
         (
             Output(authorizations, decided_columns),
             Output(holds, amount),
             Output(entries, amount),
+            Output(places.table("card.shadow_verdicts"), same_columns(authorizations, SHADOWED)),
+            Output(history, same_columns(authorizations, REMEMBERED)),
             Output(places.topic(topics.AUTHORIZATION_DECIDED), answer),
         ),
     )
@@ -90,6 +102,11 @@ def _cache(places: Places) -> Flow:
         for entity, columns in SNAPSHOT_COLUMNS.items()
     )
     return Flow("cache", tuple(sources.values()), outputs)
+
+
+def _stand_in(places: Places) -> Flow:
+    read = tuple(places.topic(name) for name in stand_in.follow.topics)
+    return Flow(stand_in.follow.name, read, (Output(places.keyspace("stand_in")),))
 
 
 def _dead_letters(places: Places) -> Flow:
