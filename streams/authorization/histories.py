@@ -47,11 +47,11 @@ class Histories(Service):
 
     def learn(self, card_id: str, history: CardHistory) -> None:
         """Keep what was read."""
-        self.forget(card_id)
+        self._drop(card_id)
         self._kept[card_id] = history
         self._attempts += history.attempts
         while len(self._kept) > MOST_CARDS or self._attempts > MOST_ATTEMPTS:
-            self.forget(next(iter(self._kept)))
+            self._drop(next(iter(self._kept)))
 
     def extend(self, card_id: str, history: CardHistory) -> None:
         """Keep what has become of it, and tell Redis."""
@@ -59,7 +59,11 @@ class Histories(Service):
         self._untold[card_id] = history
 
     def forget(self, card_id: str) -> None:
-        """Have the card's next decision look it up."""
+        """Have the card's next decision look it up; what we supposed is told to nobody."""
+        self._drop(card_id)
+        self._untold.pop(card_id, None)
+
+    def _drop(self, card_id: str) -> None:
         gone = self._kept.pop(card_id, None)
         if gone is not None:
             self._attempts -= gone.attempts

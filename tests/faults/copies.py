@@ -172,9 +172,8 @@ def history(copies: Copies, _entity: str, ids: list[str]) -> Iterator[str]:
 
     A history may be behind the card, for whoever judges on it is told; it must not be untrue.
     """
-    binary = redis.Redis(**{**copies.redis.get_connection_kwargs(), "decode_responses": False})
     for one in ids:
-        data = binary.get(keys.card_history(one))
+        data = copies.redis.get(keys.card_history(one))
         if data is None:
             continue
         found = CardHistory.loads(data)
@@ -184,8 +183,7 @@ def history(copies: Copies, _entity: str, ids: list[str]) -> Iterator[str]:
             (Attempt.from_row(row, risk.milliseconds(row["decided_at"])) for row in rows),
         )
         if found != wanted:
-            yield f"{keys.card_history(one)}: {found!r}, and it is {wanted!r}"
-    binary.close()
+            yield f"{keys.card_history(one)}: {_told_apart(found, wanted)}"
 
 
 def stand_in_copies(copies: Copies, entity: str, ids: list[str]) -> Iterator[str]:
@@ -238,6 +236,15 @@ def _hashes(copies: Copies, names: Iterable[str]) -> list[dict[str, str]]:
     for name in names:
         pipe.hgetall(name)
     return pipe.execute()
+
+
+def _told_apart(found: CardHistory, wanted: CardHistory) -> str:
+    parts = ("version", "last decided", "times", "totals", "merchants, countries", "place")
+    return "; ".join(
+        f"{part} {here}, and it is {true}"
+        for part, here, true in zip(parts, found._visible(), wanted._visible(), strict=True)
+        if here != true
+    )
 
 
 def _is_guard(field: str) -> bool:
