@@ -63,17 +63,6 @@ async def ask(gateway: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any
     return answer.json()
 
 
-async def decided(gateway: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
-    """Ask as a caller does who tries again under the same key until there is a decision."""
-    for _ in range(60):
-        answer = await gateway.post(PATH, json=body)
-        if answer.status_code == 200 and not answer.json()["stand_in"]:
-            return answer.json()
-        assert answer.status_code in (200, 503), answer.text
-        await asyncio.sleep(0.5)
-    raise AssertionError("no decision came")
-
-
 async def test_an_approval_holds_the_amount_and_enters_the_ledger(
     gateway: httpx.AsyncClient, card: UsableCard, dsn: str
 ) -> None:
@@ -275,46 +264,3 @@ async def test_without_the_registry_known_schemas_go_on_working(
     with without(stack, "registry"):
         assert (await ask(gateway, card.body()))["response_code"] == "00"
         assert (await gateway.get("/health")).json()["parts"]["registry"]["status"] == "warn"
-
-
-async def test_without_a_decider_the_gateway_stands_in_and_the_late_decision_declines(
-    stack: Stack, gateway: httpx.AsyncClient, card: UsableCard, dsn: str
-) -> None:
-    body = card.body(deadline_ms=200)
-    with without(stack, "worker"):
-        answer = await ask(gateway, body)
-        assert (answer["response_code"], answer["stand_in"]) == ("91", True)
-        assert answer["reason_code"] == "DECIDER_UNAVAILABLE"
-    final = await decided(gateway, body | {"deadline_ms": 10_000})
-    assert (final["response_code"], final["reason_code"]) == ("91", "DEADLINE_EXCEEDED")
-    assert final["authorization_id"] == answer["authorization_id"]
-    assert query(dsn, HELD, card.account_id) == [(0, 0, 0, 0)]
-
-
-async def test_a_stopped_postgres_parks_requests_and_loses_none(
-    stack: Stack, gateway: httpx.AsyncClient, card: UsableCard, dsn: str
-) -> None:
-    await ask(gateway, card.body())
-    bodies = [card.body(deadline_ms=500) for _ in range(5)]
-    with without(stack, "postgres"):
-        answers = await asyncio.gather(*(ask(gateway, body) for body in bodies))
-        assert all(answer["stand_in"] for answer in answers)
-        health = await gateway.get("/health")
-        assert (health.status_code, health.json()["status"]) == (503, "fail")
-    for body in bodies:
-        final = await decided(gateway, body | {"deadline_ms": 10_000})
-        assert final["reason_code"] == "DEADLINE_EXCEEDED"
-    assert (await decided(gateway, card.body()))["response_code"] == "00"
-
-
-async def test_a_stopped_kafka_is_said_plainly_and_its_return_is_noticed(
-    stack: Stack, gateway: httpx.AsyncClient, card: UsableCard
-) -> None:
-    await ask(gateway, card.body())
-    with without(stack, "kafka"):
-        answer = await gateway.post(PATH, json=card.body(deadline_ms=500))
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"] == "1"
-        assert answer.json()["title"] == "The request could not be handed over"
-    assert (await decided(gateway, card.body()))["response_code"] == "00"
-    eventually(lambda: httpx.get(f"{gateway.base_url}/health").status_code == 200)
