@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -121,15 +121,16 @@ async def listening(client: httpx.AsyncClient) -> None:
     raise AssertionError("the gateway does not connect")
 
 
-@contextmanager
-def without(stack: Stack, *parts: str) -> Iterator[None]:
+@asynccontextmanager
+async def without(stack: Stack, *parts: str) -> AsyncIterator[None]:
+    """The parts are stopped inside; the test's own gateway goes on meanwhile."""
     for part in parts:
-        stack.stop(part)
+        await asyncio.to_thread(stack.stop, part)
     try:
         yield
     finally:
         for part in reversed(parts):
-            stack.start(part)
+            await asyncio.to_thread(stack.start, part)
 
 
 async def ask(gateway: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
@@ -159,11 +160,16 @@ def told(dsn: str, key: str) -> tuple[Any, ...] | None:
     return rows[0] if rows else None
 
 
-def settled(dsn: str, copies: redis.Redis, card: UsableCard, *bodies: dict[str, Any]) -> None:
+async def soon(condition: Callable[[], bool], within_s: float = 60) -> None:
+    """Wait for the condition beside the test's own gateway."""
+    await asyncio.to_thread(eventually, condition, within_s)
+
+
+async def settled(dsn: str, copies: redis.Redis, card: UsableCard, *bodies: dict[str, Any]) -> None:
     """Every stand-in answer has become part of the record, and its allowance is given back."""
-    for body in bodies:
-        eventually(lambda key=body["network_transaction_id"]: told(dsn, key) is not None)
-    eventually(lambda: copies.hgetall(keys.stand_ins(CARD, card.card_id)) == {})
+    names = [body["network_transaction_id"] for body in bodies]
+    await soon(lambda: all(told(dsn, name) is not None for name in names))
+    await soon(lambda: copies.hgetall(keys.stand_ins(CARD, card.card_id)) == {})
     assert copies.hgetall(keys.stand_ins(ACCOUNT, card.account_id)) == {}
     # No hold leaked, none taken twice, the account's total is what its holds and its ledger say.
     assert invariants.books(dsn) == []
@@ -183,7 +189,7 @@ async def test_without_a_decider_small_purchases_are_approved_and_become_holds(
 ) -> None:
     small = [card.body(1000, deadline_ms=500) for _ in range(5)]
     large = card.body(5001, deadline_ms=500)
-    with without(stack, "worker"):
+    async with without(stack, "worker"):
         answers = [await ask(gateway, body) for body in small]
         refused = await ask(gateway, large)
         assert all(a["stand_in"] and a["latency_ms"] < 500 for a in (*answers, refused))
@@ -194,7 +200,7 @@ async def test_without_a_decider_small_purchases_are_approved_and_become_holds(
         assert (await ask(gateway, card.body(1, deadline_ms=10_000)))["response_code"] == "91"
         assert time.monotonic() - started < 1
         told_before = [await repeated(gateway, body) for body in small]
-    settled(dsn, copies, card, *small, large)
+    await settled(dsn, copies, card, *small, large)
     assert held(dsn, card) == (3000, 3, 3000)
     assert query(dsn, FLAGGED, card.account_id) == [(3,)]
     assert [await repeated(gateway, body) for body in small] == told_before
@@ -222,7 +228,7 @@ def another(stack: Stack, name: str) -> AbstractAsyncContextManager[httpx.AsyncC
 async def test_after_the_pause_the_decider_is_asked_again(
     stack: Stack, gateway: httpx.AsyncClient, card: UsableCard
 ) -> None:
-    with without(stack, "worker"):
+    async with without(stack, "worker"):
         for _ in range(5):
             await ask(gateway, card.body(9000, deadline_ms=300))
         parts = (await gateway.get("/health")).json()["parts"]
@@ -237,12 +243,12 @@ async def test_without_postgres_stand_in_answers_from_its_copies(
     stack: Stack, gateway: httpx.AsyncClient, card: UsableCard, dsn: str, copies: redis.Redis
 ) -> None:
     small, large = card.body(1000, deadline_ms=500), card.body(9000, deadline_ms=500)
-    with without(stack, "postgres"):
+    async with without(stack, "postgres"):
         first = await ask(gateway, small)
         assert gist(first) == ("APPROVED", "00", 1000)
         assert gist(await ask(gateway, large)) == ("DECLINED", "91", 0)
         assert await repeated(gateway, small) == gist(first)
-    settled(dsn, copies, card, small, large)
+    await settled(dsn, copies, card, small, large)
     assert held(dsn, card) == (1000, 1, 1000)
     assert await repeated(gateway, small) == gist(first)
 
@@ -251,11 +257,11 @@ async def test_without_redis_and_a_decider_everything_is_declined_in_time(
     stack: Stack, gateway: httpx.AsyncClient, card: UsableCard, dsn: str, copies: redis.Redis
 ) -> None:
     bodies = [card.body(100, deadline_ms=500) for _ in range(4)]
-    with without(stack, "worker", "redis"):
+    async with without(stack, "worker", "redis"):
         answers = await asyncio.gather(*(ask(gateway, body) for body in bodies))
         assert {gist(answer) for answer in answers} == {("DECLINED", "91", 0)}
         assert max(answer["latency_ms"] for answer in answers) < 500
-    settled(dsn, copies, card, *bodies)
+    await settled(dsn, copies, card, *bodies)
     assert held(dsn, card) == (0, 0, 0)
     assert await repeated(gateway, bodies[0]) == ("DECLINED", "91", 0)
 
@@ -264,11 +270,11 @@ async def test_without_kafka_answers_wait_in_the_journal_and_are_told_later(
     stack: Stack, gateway: httpx.AsyncClient, card: UsableCard, dsn: str, copies: redis.Redis
 ) -> None:
     small, large = card.body(1000, deadline_ms=500), card.body(9000, deadline_ms=500)
-    with without(stack, "kafka"):
+    async with without(stack, "kafka"):
         assert gist(await ask(gateway, small)) == ("APPROVED", "00", 1000)
         assert gist(await ask(gateway, large)) == ("DECLINED", "91", 0)
         assert "millrace_gateway_journal_backlog 2.0" in (await gateway.get("/metrics")).text
-    settled(dsn, copies, card, small, large)
+    await settled(dsn, copies, card, small, large)
     assert held(dsn, card) == (1000, 1, 1000)
     assert "millrace_gateway_journal_backlog 0.0" in (await gateway.get("/metrics")).text
     assert await repeated(gateway, small) == ("APPROVED", "00", 1000)
@@ -278,7 +284,7 @@ async def test_a_gateway_that_is_killed_forgets_nothing_it_has_told(
     stack: Stack, tmp_path: Path, card: UsableCard, dsn: str, copies: redis.Redis
 ) -> None:
     body = card.body(1000, deadline_ms=800)
-    with without(stack, "kafka"):
+    async with without(stack, "kafka"):
         with process(stack, tmp_path) as (url, victim):
             async with httpx.AsyncClient(base_url=url, timeout=30) as client:
                 first = gist(await ask(client, body))
@@ -289,7 +295,7 @@ async def test_a_gateway_that_is_killed_forgets_nothing_it_has_told(
             async with httpx.AsyncClient(base_url=url, timeout=30) as client:
                 assert await repeated(client, body) == first
     with process(stack, tmp_path):
-        settled(dsn, copies, card, body)
+        await settled(dsn, copies, card, body)
     assert held(dsn, card) == (1000, 1, 1000)
 
 
@@ -378,7 +384,7 @@ async def test_a_late_approval_of_what_was_declined_is_released(
     assert await crossing.decide(request) == ("APPROVED", "00", 6000)
     assert held(dsn, card) == (6000, 1, 6000)
     crossing.tell()
-    settled(dsn, copies, card, as_body(request))
+    await settled(dsn, copies, card, as_body(request))
     assert held(dsn, card) == (0, 0, 0)
     assert await crossing.decide(replace(request, request_id="again")) == ("DECLINED", "91", 0)
 
@@ -392,7 +398,7 @@ async def test_a_late_decline_of_what_was_approved_is_held_and_flagged(
     assert (await crossing.decide(request))[:2] == ("DECLINED", "65")
     assert held(dsn, card) == (0, 0, 0)
     crossing.tell()
-    settled(dsn, copies, card, as_body(request))
+    await settled(dsn, copies, card, as_body(request))
     assert held(dsn, card) == (1000, 1, 1000)
     assert query(dsn, FLAGGED, card.account_id) == [(1,)]
     again = await crossing.decide(replace(request, request_id="again"))
@@ -406,7 +412,7 @@ async def test_a_late_approval_of_what_was_approved_is_held_once(
     assert await crossing.answer(request) == ("APPROVED", "00", 1000)
     assert await crossing.decide(request) == ("APPROVED", "00", 1000)
     crossing.tell()
-    settled(dsn, copies, card, as_body(request))
+    await settled(dsn, copies, card, as_body(request))
     assert held(dsn, card) == (1000, 1, 1000)
 
 
@@ -417,7 +423,7 @@ async def test_a_request_that_comes_after_its_advice_is_told_what_the_caller_was
     request = asked(card_id=card.card_id, amount_minor=amount_minor)
     first = await crossing.answer(request)
     crossing.tell()
-    settled(dsn, copies, card, as_body(request))
+    await settled(dsn, copies, card, as_body(request))
     assert await crossing.decide(request) == first
     assert held(dsn, card)[0] == first[2]
 
@@ -428,7 +434,7 @@ async def test_an_emptied_redis_gives_no_allowance_until_its_copies_are_complete
     before = int(copies.hget(keys.epoch(), "epoch") or 0)
     copies.flushall()
     assert await crossing.answer(asked(card_id=card.card_id)) == ("DECLINED", "91", 0)
-    eventually(lambda: int(copies.hget(keys.epoch(), "epoch") or 0) > before)
+    await soon(lambda: int(copies.hget(keys.epoch(), "epoch") or 0) > before)
     assert await crossing.answer(asked(card_id=card.card_id)) == ("APPROVED", "00", 1000)
     crossing.tell()
 
