@@ -18,14 +18,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from aiokafka.errors import KafkaError
 
 from schemas.codes_card import MessageKind
 from schemas.events import AuthorizationRequested
 from serving import metrics
 from serving.decider import Decider, DeciderUnreachable
-from serving.journal import Entry, Journal, JournalUnwritable
-from serving.wire import RegistryUnavailable
+from serving.journal import Entry, Journal
 
 log = logging.getLogger(__name__)
 # Retries of keys are no longer than this, so that an advice's key is one too.
@@ -34,7 +32,6 @@ BATCH_MAX = 200
 LOOK_EVERY_S, RETRY_S, FORGET_EVERY_S = 1.0, 0.5, 3600.0
 # Nobody waits for an advice to be applied.
 NO_DEADLINE = timedelta(days=365)
-OUTAGES = (KafkaError, RegistryUnavailable, DeciderUnreachable, JournalUnwritable, OSError)
 
 
 def advice_of(request: AuthorizationRequested, approved_minor: int) -> AuthorizationRequested:
@@ -100,7 +97,7 @@ class Advisor:
             try:
                 await (await self._decider.send(advice))
                 return
-            except OUTAGES as error:
+            except Exception as error:  # whatever it was, it is tried again
                 log.warning("%s is not told yet: %s", advice.idempotency_key, error)
                 await asyncio.sleep(RETRY_S)
 
@@ -114,8 +111,8 @@ class Advisor:
                     forget_at = loop.time() + FORGET_EVERY_S
                 if await self._forward_some():
                     continue
-            except OUTAGES as error:
-                log.warning("stand-in answers wait to be told: %s", error)
+            except Exception as error:  # whatever it was, they are told in the end
+                log.warning("stand-in answers wait to be told: %r", error)
                 await asyncio.sleep(RETRY_S)
                 continue
             self._news.clear()

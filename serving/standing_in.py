@@ -124,7 +124,9 @@ class StandIn:
         try:
             # Shielded: what was given to the disk is not taken back by a deadline.
             async with asyncio.timeout_at(until):
-                await asyncio.shield(asyncio.ensure_future(self._write(request, answer)))
+                writing = asyncio.ensure_future(self._write(request, answer))
+                writing.add_done_callback(_seen)
+                await asyncio.shield(writing)
         except JournalUnwritable as error:
             return self._unwritten(request, error)
         except TimeoutError as error:
@@ -209,6 +211,12 @@ class StandIn:
         except (redis.RedisError, OSError, TimeoutError) as error:
             log.warning("the stand-in allowance cannot be asked: %r", error)
             return Grant("REDIS_AWAY", None)
+
+
+def _seen(writing: asyncio.Future[None]) -> None:
+    """An error that nobody waits for any more has been seen: a correction follows."""
+    if not writing.cancelled():
+        writing.exception()
 
 
 def _patience_s(until: float, share: float) -> float:
