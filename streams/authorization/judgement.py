@@ -108,6 +108,12 @@ class Spend:
     has_changed: bool
 
     @property
+    def left_minor(self) -> int | None:
+        """What may still be approved under it; None: any amount."""
+        limit = self.amount_limit_minor
+        return None if limit is None else limit - self.approved_minor
+
+    @property
     def name(self) -> str:
         """In words."""
         return f"{self.scope} per {self.period.lower()}, {self.time_zone}"
@@ -197,14 +203,7 @@ def _within(request: AuthorizationRequested, amount: int, stood: Before) -> Judg
         return Judged(Reason.INSUFFICIENT_CREDIT, amount, 0)
     if not is_increment and _is_count_reached(spends):
         return Judged(Reason.COUNT_LIMIT_EXCEEDED, amount, 0)
-    room = min(
-        available,
-        *(
-            s.amount_limit_minor - s.approved_minor
-            for s in spends
-            if s.amount_limit_minor is not None
-        ),
-    )
+    room = min([available, *(s.left_minor for s in spends if s.left_minor is not None)])
     if amount <= room:
         return Judged(Reason.APPROVED, amount, amount)
     if may_be_part and room > 0:
