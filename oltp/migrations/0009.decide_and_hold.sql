@@ -180,7 +180,7 @@ end
 $$;
 
 -- Judges a batch and writes its new decisions with all that follows from them. Raises MR001 when a key,
--- a card's first decision or a limit changed hands meanwhile: the caller judges again, with what the
+-- a card's state or a limit changed meanwhile: the caller judges again, with what the
 -- other wrote in sight, so that a key that lost takes nothing of a limit.
 create function card.write_verdicts(batch card.authorization_request[]) returns card.verdict[]
 language plpgsql
@@ -189,6 +189,7 @@ declare
     verdicts card.verdict[];
     expected integer;
     written integer;
+    made integer;
 begin
     perform from card.card_states s
     where s.card_id in (select r.card_id from unnest(batch) r)
@@ -272,19 +273,23 @@ begin
         where h.hold_id = i.hold_id;
     end if;
 
+    -- A state that was not there to be locked may be by now, and have moved.
     update card.card_states s
     set version = c.version, last_decided_at = c.last_decided_at
     from (
-        select r.card_id, max(v.card_version) as version, max(v.decided_at) as last_decided_at
+        select r.card_id, min(v.card_version) - 1 as judged_version, max(v.card_version) as version,
+            max(v.decided_at) as last_decided_at
         from unnest(batch) with ordinality as r
         cross join lateral (select (verdicts[r.ordinality]).*) v
         where v.is_new
         group by r.card_id
-        having min(v.card_version) > 1
     ) c
-    where s.card_id = c.card_id;
-    expected := (select count(*) from unnest(verdicts) v where v.card_version = 1);
-    if expected > 0 then
+    where s.card_id = c.card_id and s.version = c.judged_version;
+    get diagnostics written = row_count;
+    expected := (
+        select count(distinct r.card_id) from unnest(batch) with ordinality as r
+        where (verdicts[r.ordinality]).is_new);
+    if written < expected then
         insert into card.card_states (card_id, version, last_decided_at)
         select r.card_id, max(v.card_version), max(v.decided_at)
         from unnest(batch) with ordinality as r
@@ -294,9 +299,9 @@ begin
         having min(v.card_version) = 1
         order by r.card_id
         on conflict (card_id) do nothing;
-        get diagnostics written = row_count;
-        if written < expected then
-            raise exception 'a card of this batch had its first decision meanwhile'
+        get diagnostics made = row_count;
+        if written + made < expected then
+            raise exception 'a card of this batch had another decision meanwhile'
                 using errcode = 'MR001';
         end if;
     end if;

@@ -1,231 +1,134 @@
-"""card.decide_and_hold: one decision a key, never past a limit, totals equal to the ledger."""
+"""card.decide_and_hold: one decision a key, on the newest history, never past a limit."""
 
 from __future__ import annotations
 
-import json
 import random
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-NOW = datetime.now(UTC).replace(hour=12)
+from tests.oltp.issuer import DECLINED, Issuer
+from tests.oltp.network import Card, message, request
+
+NOW = datetime.now(UTC)
+UNKNOWN = {"decision": "DECLINED", "response_code": "14", "reason_code": "UNKNOWN_CARD"}
 
 
 @pytest.fixture
-def bank(database):
-    return Bank(database)
+def issuer(database) -> Issuer:
+    return Issuer(database)
 
 
-class Bank:
-    """Makes customers, accounts and cards, and asks for decisions as the application does."""
-
-    def __init__(self, database):
-        self.database = database
-
-    def card(self, limit=100_000, currency="USD", **card) -> tuple[UUID, UUID]:
-        customer, account, card_id = uuid4(), uuid4(), uuid4()
-        with psycopg.connect(self.database.app) as connection:
-            connection.execute(
-                "insert into customer.customers (customer_id, country) values (%s, 'US')",
-                (customer,),
-            )
-            connection.execute(
-                "insert into card.card_accounts (account_id, customer_id, currency,"
-                " credit_limit_minor, opened_on) values (%s, %s, %s, %s, '2024-01-01')",
-                (account, customer, currency, limit),
-            )
-            connection.execute(
-                "insert into card.cards (card_id, account_id, product, issued_on, expires_on, status)"
-                " values (%s, %s, 'CLASSIC', '2024-01-01', '2034-01-01', %s)",
-                (card_id, account, card.get("status", "ACTIVE")),
-            )
-            if "count" in card or "amount" in card:
-                connection.execute(
-                    "insert into card.spend_limits (card_id, period, currency, count_limit,"
-                    " amount_limit_minor) values (%s, 'DAY', %s, %s, %s)",
-                    (card_id, currency, card.get("count"), card.get("amount")),
-                )
-        return account, card_id
-
-    def decide(self, *requests: dict) -> list[dict]:
-        with psycopg.connect(self.database.app, row_factory=dict_row) as connection:
-            return connection.execute(
-                "select * from card.decide_and_hold(%s)", (json.dumps(requests),)
-            ).fetchall()
-
-    def together(self, batches: list[list[dict]]) -> list[dict]:
-        """Each batch from a session of its own, all let go at the same moment."""
-        start = threading.Barrier(len(batches))
-
-        def run(batch: list[dict]) -> list[dict]:
-            with psycopg.connect(self.database.app, row_factory=dict_row) as connection:
-                start.wait()
-                return connection.execute(
-                    "select * from card.decide_and_hold(%s)", (json.dumps(batch),)
-                ).fetchall()
-
-        with ThreadPoolExecutor(len(batches)) as pool:
-            return [answer for answers in pool.map(run, batches) for answer in answers]
-
-    def totals_equal_the_ledger(self) -> None:
-        for control in ("unbalanced_entries", "card_totals", "over_limit", "decisions", "holds"):
-            wrong = self.database.one(f"select count(*) from ledger.control_{control}")[0]
-            assert wrong == 0, control
+def nobody() -> Card:
+    """A card that nobody issued."""
+    return Card(uuid4(), uuid4())
 
 
-def request(account, card_id, amount=1_000, key=None, body="a", **other) -> dict:
-    return {
-        "request_id": str(uuid4()),
-        "authorization_id": str(uuid4()),
-        "hold_id": str(uuid4()),
-        "entry_id": str(uuid4()),
-        "idempotency_key": key or str(uuid4()),
-        "request_hash": body * 64,
-        "card_id": str(card_id),
-        "account_id": str(account) if account else None,
-        "amount_minor": amount,
-        "currency": "USD",
-        "merchant_id": "M-1",
-        "mcc": "5411",
-        "merchant_country": "US",
-        "channel": "CHIP",
-        "decision": "APPROVED",
-        "response_code": "00",
-        "reason_code": "APPROVED",
-        "rule_hits": [],
-        "facts": {"available": 1},
-        "rule_version": "v1",
-        "requested_at": NOW.isoformat(),
-        "decided_at": NOW.isoformat(),
-        **other,
-    }
+# --- one decision a key --------------------------------------------------------------------------
 
 
-def test_fifty_concurrent_requests_with_one_key_get_one_decision_and_one_hold(bank):
-    account, card_id = bank.card()
-    answers = bank.together([[request(account, card_id, key=f"one-{card_id}")] for _ in range(50)])
+def test_fifty_concurrent_requests_with_one_key_get_one_decision_and_one_hold(issuer):
+    card = issuer.card()
+    answers = issuer.together([[request(card, 1_000, f"one-{card.card_id}")] for _ in range(50)])
     assert len({answer["authorization_id"] for answer in answers}) == 1
     assert sorted(answer["replayed"] for answer in answers) == [False] + [True] * 49
-    assert not any(answer["conflict"] for answer in answers)
-    assert bank.database.one(
-        "select held_minor, (select count(*) from card.holds h where h.account_id = a.account_id)"
-        " from card.card_accounts a where account_id = %s",
-        account,
-    ) == (1_000, 1)
-    bank.totals_equal_the_ledger()
+    assert not any(answer["conflict"] or answer["stale"] for answer in answers)
+    assert issuer.balances(card) == (0, 1_000, 99_000)
+    assert issuer.one("select count(*) from card.holds where account_id = %s", card.account_id) == 1
+    issuer.everything_agrees()
 
 
-@pytest.mark.parametrize(
-    ("card", "reason", "code"),
-    [
-        ({"limit": 10_999}, "INSUFFICIENT_CREDIT", "51"),
-        ({"count": 10}, "COUNT_LIMIT_EXCEEDED", "65"),
-        ({"amount": 10_500}, "AMOUNT_LIMIT_EXCEEDED", "61"),
-    ],
-    ids=["credit", "count", "amount"],
-)
-def test_of_fifty_concurrent_requests_exactly_the_ten_that_a_limit_allows_are_approved(
-    bank, card, reason, code
-):
-    account, card_id = bank.card(**card)
-    answers = bank.together([[request(account, card_id)] for _ in range(50)])
-    assert sum(answer["decision"] == "APPROVED" for answer in answers) == 10
+def test_of_fifty_concurrent_requests_exactly_the_ten_that_credit_allows_are_approved(issuer):
+    card = issuer.card(limit=10_999)
+    answers = issuer.together([[request(card, 1_000)] for _ in range(50)])
     refused = [answer for answer in answers if answer["decision"] == "DECLINED"]
-    assert {(answer["reason_code"], answer["response_code"]) for answer in refused} == {
-        (reason, code)
+    assert len(refused) == 40
+    assert {(r["reason_code"], r["response_code"]) for r in refused} == {
+        ("INSUFFICIENT_CREDIT", "51")
     }
     assert all(answer["approved_amount_minor"] == 0 for answer in refused)
-    bank.totals_equal_the_ledger()
+    issuer.everything_agrees()
 
 
-def test_a_limit_holds_within_one_batch_and_in_the_order_of_the_requests(bank):
-    account, card_id = bank.card(limit=2_500)
-    amounts = (1_000, 2_000, 1_000, 500, 1)
-    answers = bank.decide(*(request(account, card_id, amount) for amount in amounts))
+def test_credit_holds_within_one_batch_and_in_the_order_of_the_requests(issuer):
+    card = issuer.card(limit=2_500)
+    answers = issuer.decide(*(request(card, n) for n in (1_000, 2_000, 1_000, 500, 1)))
     assert [answer["approved_amount_minor"] for answer in answers] == [1_000, 0, 1_000, 500, 0]
 
 
-def test_a_count_limit_starts_anew_each_utc_day(bank):
-    account, card_id = bank.card(count=1)
-    tomorrow = (NOW + timedelta(days=1)).isoformat()
-    answers = bank.decide(
-        request(account, card_id),
-        request(account, card_id),
-        request(account, card_id, decided_at=tomorrow),
-    )
-    assert [answer["decision"] for answer in answers] == ["APPROVED", "DECLINED", "APPROVED"]
-
-
-def test_the_same_key_with_another_body_is_a_conflict_and_writes_nothing(bank):
-    account, card_id = bank.card()
-    first = bank.decide(request(account, card_id, key=f"k-{card_id}"))[0]
-    other_account, other_card = bank.card()
-    again = bank.decide(
-        request(other_account, other_card, 7_000, key=f"k-{card_id}", body="b"),
-        request(other_account, other_card, 100),
-    )
-    assert again[0]["conflict"]
+def test_the_same_key_with_another_body_is_a_conflict_and_writes_nothing(issuer):
+    card, other = issuer.card(), issuer.card()
+    key = issuer.authorize(card, 1_000)
+    again = issuer.decide(request(other, 7_000, key, request_hash="b" * 64), request(other, 100))
+    assert [answer["conflict"] for answer in again] == [True, False]
     assert again[0]["replayed"]
-    assert again[0]["authorization_id"] == first["authorization_id"]
-    assert not again[1]["conflict"]
-    assert bank.database.one(
-        "select held_minor from card.card_accounts where account_id = %s", other_account
-    ) == (100,)
+    assert again[0]["authorization_id"] == issuer.stored(key)["authorization_id"]
+    assert issuer.balances(other) == (0, 100, 99_900)
 
 
-def test_a_key_twice_in_one_batch_is_decided_once(bank):
-    account, card_id = bank.card()
-    twice = [request(account, card_id, key=f"k-{card_id}") for _ in range(2)]
-    answers = bank.decide(*twice)
+def test_a_key_twice_in_one_batch_is_decided_once(issuer):
+    card = issuer.card()
+    twice = [request(card, 1_000, f"k-{card.card_id}") for _ in range(2)]
+    answers = issuer.decide(*twice)
     assert [answer["replayed"] for answer in answers] == [False, True]
     assert answers[0]["authorization_id"] == answers[1]["authorization_id"]
     assert [answer["request_id"] for answer in answers] == [r["request_id"] for r in twice]
 
 
-def test_one_key_raced_under_two_accounts_takes_nothing_from_the_loser(bank):
+def test_one_key_raced_under_two_accounts_takes_nothing_from_the_loser(issuer):
     for _ in range(20):
         key = str(uuid4())
-        cards = [bank.card(limit=1_000) for _ in range(2)]
-        answers = bank.together(
+        cards = [issuer.card(limit=1_000) for _ in range(2)]
+        answers = issuer.together(
             [
-                [
-                    request(account, card_id, key=key, body=body),
-                    request(account, card_id, key=f"{key}-{body}"),
-                ]
-                for (account, card_id), body in zip(cards, "ab", strict=True)
+                [request(card, 1_000, key, request_hash=body * 64), request(card, 1_000)]
+                for card, body in zip(cards, "ab", strict=True)
             ]
         )
         assert sum(answer["conflict"] for answer in answers) == 1
         # The winner's limit is used up by the key; the loser's is free for its other request.
         assert sum(answer["decision"] == "APPROVED" for answer in answers) == 3
-    bank.totals_equal_the_ledger()
+    issuer.everything_agrees()
 
 
-def test_shuffled_concurrent_batches_of_the_same_requests_never_deadlock(bank):
-    cards = [bank.card() for _ in range(20)]
-    shared = [request(*card) for card in cards * 3]
-    # Unknown cards have no account to lock: only the order of keys keeps them apart.
-    shared += [
-        request(None, uuid4(), decision="DECLINED", response_code="14", reason_code="UNKNOWN_CARD")
-        for _ in range(40)
-    ]
+def test_shuffled_concurrent_batches_of_the_same_requests_never_deadlock(issuer):
+    program = issuer.program()
+    cards = [issuer.card_of(program) for _ in range(20)]
+    issuer.limit("program", program, amount=10**9)
+    for card in cards[::2]:
+        issuer.limit("card", card.card_id, "MONTH", count=1_000)
+    shared = [request(card, 1_000) for card in cards * 3]
+    # Unknown cards have no account to lock: the order of keys and of new states keeps them apart.
+    unknown = [nobody() for _ in range(10)]
+    shared += [request(card, 100, account_id=None, **UNKNOWN) for card in unknown * 4]
     for seed in range(5):
         random.Random(seed).shuffle(shared)
         batches = [random.Random(f"{seed}/{n}").sample(shared, 60) for n in range(8)]
-        answers = bank.together(batches)
+        answers = issuer.together(batches)
         assert len(answers) == 8 * 60
     keys = [r["idempotency_key"] for r in shared]
-    assert bank.database.one(
-        "select count(*), count(distinct idempotency_key) from card.authorizations"
+    found = issuer.rows(
+        "select count(*) as rows, count(distinct idempotency_key) as keys from card.authorizations"
         " where idempotency_key = any(%s)",
         keys,
-    ) == (len(keys), len(keys))
-    bank.totals_equal_the_ledger()
+    )
+    assert found == [{"rows": len(keys), "keys": len(keys)}]
+    issuer.everything_agrees()
+
+
+def test_an_error_in_one_request_writes_nothing_of_its_batch(issuer):
+    card = issuer.card()
+    good, bad = request(card, 1_000), request(card, 1_000, mcc="12")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        issuer.decide(good, bad)
+    assert issuer.balances(card) == (0, 0, 100_000)
+    assert issuer.state(card) is None
+    assert not issuer.decide(good)[0]["replayed"]
+
+
+# --- what the policy's copies did not know -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -236,59 +139,413 @@ def test_shuffled_concurrent_batches_of_the_same_requests_never_deadlock(bank):
         ("BLOCKED", "CARD_NOT_ACTIVE", "62"),
     ],
 )
-def test_a_verdict_made_on_an_old_card_status_is_refused(bank, status, reason, code):
-    answer = bank.decide(request(*bank.card(status=status)))[0]
-    assert (answer["decision"], answer["reason_code"], answer["response_code"]) == (
-        "DECLINED",
-        reason,
-        code,
-    )
+def test_a_verdict_made_on_an_old_card_status_is_refused(issuer, status, reason, code):
+    card = issuer.card()
+    issuer.do("update card.cards set status = %s where card_id = %s", status, card.card_id)
+    answer = issuer.decide(request(card, 1))[0]
+    assert (answer["reason_code"], answer["response_code"]) == (reason, code)
+    assert answer["decision"] == "DECLINED"
 
 
-def test_a_card_deleted_since_the_verdict_is_unknown_and_the_rest_of_the_batch_goes_on(bank):
-    account, card_id = bank.card()
-    with psycopg.connect(bank.database.app) as connection:
-        connection.execute("delete from card.cards where card_id = %s", (card_id,))
-    answers = bank.decide(request(account, card_id), request(*bank.card()))
+def test_a_card_deleted_since_the_verdict_is_unknown_and_the_rest_of_the_batch_goes_on(issuer):
+    card = issuer.card()
+    issuer.do("delete from card.cards where card_id = %s", card.card_id)
+    answers = issuer.decide(request(card, 1), request(issuer.card(), 1))
     assert [answer["response_code"] for answer in answers] == ["14", "00"]
 
 
-def test_an_amount_in_another_currency_is_never_added(bank):
-    answer = bank.decide(request(*bank.card(currency="JPY")))[0]
+def test_an_amount_in_another_currency_is_never_added(issuer):
+    answer = issuer.decide(request(issuer.card(currency="JPY"), 1))[0]
     assert answer["reason_code"] == "CURRENCY_NOT_SUPPORTED"
 
 
-def test_a_frozen_account_and_an_unknown_one_are_not_active(bank):
-    account, card_id = bank.card()
-    with psycopg.connect(bank.database.app) as connection:
-        connection.execute(
-            "update card.card_accounts set status = 'FROZEN' where account_id = %s", (account,)
-        )
-    answers = bank.decide(request(account, card_id), request(uuid4(), card_id))
+def test_a_frozen_account_and_an_unknown_one_are_not_active(issuer):
+    card = issuer.card()
+    issuer.do(
+        "update card.card_accounts set status = 'FROZEN' where account_id = %s", card.account_id
+    )
+    answers = issuer.decide(request(card, 1), request(Card(card.card_id, uuid4()), 1))
     assert {answer["reason_code"] for answer in answers} == {"ACCOUNT_NOT_ACTIVE"}
 
 
-def test_a_zero_amount_verifies_the_account_without_a_hold(bank):
-    account, card_id = bank.card(limit=0, count=0)
-    answer = bank.decide(request(account, card_id, 0))[0]
-    assert (answer["decision"], answer["approved_amount_minor"]) == ("APPROVED", 0)
-    assert bank.database.one("select count(*) from card.holds where account_id = %s", account) == (
-        0,
+@pytest.mark.parametrize("kind", ["VERIFICATION", "PURCHASE"])
+def test_a_zero_amount_verifies_the_account_without_a_hold(issuer, kind):
+    card = issuer.card(limit=0)
+    issuer.limit("card", card.card_id, count=0)
+    answer = issuer.decide(request(card, 0, message_kind=kind))[0]
+    assert (answer["decision"], answer["response_code"]) == ("APPROVED", "00")
+    assert answer["approved_amount_minor"] == 0
+    assert issuer.one("select count(*) from card.holds where account_id = %s", card.account_id) == 0
+
+
+def test_a_policys_decline_is_kept_as_it_is(issuer):
+    answer = issuer.decide(request(issuer.card(limit=0), 1, **DECLINED))[0]
+    assert answer.items() >= DECLINED.items()
+
+
+# --- the fence -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("earlier", "asked", "is_stale"),
+    [
+        (0, 1, False),
+        (0, 2, True),
+        (0, 0, True),
+        (3, 4, False),
+        (3, 3, True),
+        (3, 5, True),
+        (3, None, False),
+    ],
+)
+def test_a_verdict_on_another_history_than_the_cards_is_stale(issuer, earlier, asked, is_stale):
+    card = issuer.card()
+    for _ in range(earlier):
+        issuer.authorize(card, 1)
+    answer = issuer.decide(request(card, 1, card_version=asked))[0]
+    assert answer["stale"] is is_stale
+    assert answer["card_version"] == (None if is_stale else earlier + 1)
+
+
+def test_of_a_stale_request_nothing_is_written_and_it_can_be_asked_again(issuer):
+    card = issuer.card()
+    asked = request(card, 1_000, card_version=7)
+    (answer,) = issuer.decide(asked)
+    assert answer == dict.fromkeys(answer) | {"request_id": asked["request_id"], "stale": True}
+    assert issuer.state(card) is None
+    assert issuer.balances(card) == (0, 0, 100_000)
+    (answer,) = issuer.decide(asked | {"card_version": 1})
+    assert (answer["stale"], answer["replayed"], answer["decision"]) == (False, False, "APPROVED")
+    issuer.everything_agrees()
+
+
+def test_a_batch_counts_its_own_decisions_of_a_card_declined_ones_too(issuer):
+    card = issuer.card()
+    answers = issuer.decide(
+        request(card, 1, card_version=1),
+        request(card, 2, card_version=2, **DECLINED),
+        request(card, 3, card_version=3),
+    )
+    assert [answer["card_version"] for answer in answers] == [1, 2, 3]
+    assert issuer.state(card)[0] == 3
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"amount": 200_000},  # declined here: beyond the limit
+        {"amount": 200_000, "partial_allowed": True},
+        {"amount": 10, "idempotency_key": "replayed"},
+        {"amount": 10, "card_version": 9},  # stale itself
+    ],
+    ids=["declined", "partial", "replay", "stale"],
+)
+def test_after_what_came_out_otherwise_than_its_verdict_later_ones_of_the_card_are_stale(
+    issuer, first
+):
+    card, other = issuer.card(), issuer.card()
+    known = str(uuid4())
+    if first.get("idempotency_key"):
+        issuer.authorize(card, 10, known)
+        first = {**first, "idempotency_key": known}
+    version = issuer.state(card)[0] + 1 if issuer.state(card) else 1
+    asked = request(card, **{"card_version": version, **first})
+    answers = issuer.decide(
+        asked,
+        # Numbers that fit, whether or not the first one has taken its own.
+        request(card, 10, card_version=version),
+        request(card, 10, card_version=version + 1),
+        request(other, 10, card_version=1),
+    )
+    assert [answer["stale"] for answer in answers[1:]] == [True, True, False]
+    issuer.everything_agrees()
+
+
+def test_what_is_not_fenced_is_decided_whatever_came_before(issuer):
+    card = issuer.card(limit=100)
+    answers = issuer.decide(request(card, 500, card_version=1), request(card, 50))
+    assert [answer["decision"] for answer in answers] == ["DECLINED", "APPROVED"]
+
+
+def test_a_repetition_of_a_stale_request_in_its_batch_is_stale_too(issuer):
+    card = issuer.card()
+    asked = [request(card, 1, f"k-{card.card_id}", card_version=5) for _ in range(2)]
+    assert [answer["stale"] for answer in issuer.decide(*asked)] == [True, True]
+
+
+def test_of_fifty_sessions_that_have_seen_the_same_history_one_is_decided(issuer):
+    card = issuer.card()
+    answers = issuer.together([[request(card, 10, card_version=1)] for _ in range(50)])
+    assert sorted(answer["stale"] for answer in answers) == [False] + [True] * 49
+    assert issuer.balances(card) == (0, 10, 99_990)
+
+
+def test_decisions_of_a_card_that_nobody_issued_are_numbered_without_gaps(issuer):
+    card = nobody()
+    answers = issuer.together([[request(card, 1, account_id=None, **UNKNOWN)] for _ in range(20)])
+    assert sorted(answer["card_version"] for answer in answers) == list(range(1, 21))
+    assert issuer.state(card)[0] == 20
+
+
+def test_a_decision_is_never_earlier_than_the_one_before_it_on_its_card(issuer):
+    card = issuer.card()
+    times = [NOW, NOW - timedelta(minutes=5), NOW + timedelta(minutes=1), NOW]
+    asked = [request(card, 1, decided_at=moment.isoformat()) for moment in times]
+    issuer.decide(*asked[:1])
+    decided = [answer["decided_at"] for answer in issuer.decide(*asked[1:])]
+    assert decided == [NOW, NOW + timedelta(minutes=1), NOW + timedelta(minutes=1)]
+    assert issuer.state(card) == (4, NOW + timedelta(minutes=1))
+
+
+# --- partial approvals ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("amount", "allowed", "limits", "expected"),
+    [
+        (1_000, True, {}, ("00", "APPROVED", 1_000)),
+        (1_001, True, {}, ("10", "PARTIALLY_APPROVED", 1_000)),
+        (1_001, False, {}, ("51", "INSUFFICIENT_CREDIT", 0)),
+        (900, True, {"amount": 800}, ("10", "PARTIALLY_APPROVED", 800)),
+        (1_500, True, {"amount": 800}, ("10", "PARTIALLY_APPROVED", 800)),
+        (900, False, {"amount": 800}, ("61", "AMOUNT_LIMIT_EXCEEDED", 0)),
+        (900, True, {"amount": 0}, ("61", "AMOUNT_LIMIT_EXCEEDED", 0)),
+        (1_500, True, {"count": 0}, ("65", "COUNT_LIMIT_EXCEEDED", 0)),
+    ],
+)
+def test_a_part_is_approved_when_the_terminal_can_take_it(
+    issuer, amount, allowed, limits, expected
+):
+    card = issuer.card(limit=1_000)
+    if limits:
+        issuer.limit("card", card.card_id, **limits)
+    asked = request(card, amount, partial_allowed=allowed)
+    (answer,) = issuer.decide(asked)
+    code, reason, approved = expected
+    assert (answer["response_code"], answer["reason_code"]) == (code, reason)
+    assert answer["approved_amount_minor"] == approved
+    assert issuer.balances(card) == (0, approved, 1_000 - approved)
+    assert issuer.decide(asked)[0]["approved_amount_minor"] == approved
+    stored = issuer.stored(asked["idempotency_key"])
+    assert stored["amount_minor"] == amount
+    assert stored["approved_amount_minor"] == (approved if code == "10" else None)
+    issuer.everything_agrees()
+
+
+def test_nothing_is_approved_in_part_when_nothing_is_available(issuer):
+    card = issuer.card(limit=1_000)
+    asked = [request(card, 1_000), request(card, 1, partial_allowed=True)]
+    assert [answer["response_code"] for answer in issuer.decide(*asked)] == ["00", "51"]
+
+
+# --- increments ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("amount", "is_total", "held"), [(300, False, 1_300), (1_300, True, 1_300), (900, True, 1_000)]
+)
+def test_an_increment_raises_the_hold_by_a_difference_or_to_a_total(issuer, amount, is_total, held):
+    card = issuer.card()
+    key = issuer.authorize(card, 1_000)
+    answer = issuer.increment(card, key, amount, key="i-" + key, amount_is_total=is_total)
+    assert (answer["decision"], answer["response_code"]) == ("APPROVED", "00")
+    assert answer["approved_amount_minor"] == held - 1_000
+    assert issuer.balances(card)[1] == held
+    stored, original = issuer.stored("i-" + key), issuer.stored(key)
+    assert stored["amount_minor"] == held - 1_000
+    assert stored["parent_authorization_id"] == original["authorization_id"]
+    (hold,) = issuer.rows("select * from card.holds where account_id = %s", card.account_id)
+    assert (hold["amount_minor"], hold["status"]) == (held, "PENDING")
+    issuer.everything_agrees()
+
+
+def test_a_total_is_of_what_is_authorized_now_captured_and_released_amounts_included(issuer):
+    card = issuer.card()
+    key = issuer.authorize(card, 1_000)
+    issuer.tell("REVERSAL", key, amount_minor=300, currency="USD")
+    issuer.tell("CLEARING", key, amount_minor=200, currency="USD", is_final=False)
+    answer = issuer.increment(card, key, 900, amount_is_total=True)
+    assert answer["approved_amount_minor"] == 200
+    assert issuer.balances(card)[:2] == (200, 700)
+    issuer.everything_agrees()
+
+
+def test_increments_of_a_batch_see_their_original_and_one_another(issuer):
+    card = issuer.card()
+    original = request(card, 1_000)
+    key = original["idempotency_key"]
+    asked = [
+        {"amount": 200, "original_key": key, "key": "first-" + key},
+        {"amount": 1_500, "original_key": key, "amount_is_total": True},
+        # It names the hold by one of its increments.
+        {"amount": 100, "original_key": "first-" + key},
+    ]
+    answers = issuer.decide(
+        original, *(request(card, message_kind="INCREMENT", **r) for r in asked)
+    )
+    assert [answer["approved_amount_minor"] for answer in answers] == [1_000, 200, 300, 100]
+    assert issuer.balances(card)[1] == 1_600
+    issuer.everything_agrees()
+
+
+def test_an_increment_beyond_the_credit_is_declined_and_the_hold_stays(issuer):
+    card = issuer.card(limit=1_200)
+    key = issuer.authorize(card, 1_000)
+    answer = issuer.increment(card, key, 300, partial_allowed=True)
+    assert (answer["response_code"], answer["approved_amount_minor"]) == ("51", 0)
+    assert issuer.balances(card)[1] == 1_000
+
+
+def test_an_increment_of_nothing_that_holds_money_on_this_card_finds_no_original(issuer):
+    card, other = issuer.card(), issuer.card()
+    declined = issuer.decline(card)
+    verified = issuer.authorize(card, 0, message_kind="VERIFICATION")
+    for original in (str(uuid4()), declined, verified, issuer.authorize(other, 1_000), None):
+        answer = issuer.increment(card, original, 100)
+        assert (answer["reason_code"], answer["response_code"]) == ("ORIGINAL_NOT_FOUND", "12")
+
+
+@pytest.mark.parametrize("how", ["REVERSAL", "CLEARING", "EXPIRY"])
+def test_an_increment_of_a_hold_that_ended_is_declined(issuer, how):
+    card = issuer.card()
+    key = issuer.authorize(card, 1_000)
+    if how == "EXPIRY":
+        issuer.expire(key)
+    else:
+        issuer.tell(how, key, amount_minor=1_000, currency="USD", is_final=True)
+    for is_total in (False, True):
+        answer = issuer.increment(card, key, 2_000, amount_is_total=is_total)
+        assert (answer["reason_code"], answer["response_code"]) == ("ORIGINAL_ENDED", "12")
+    issuer.everything_agrees()
+
+
+def test_concurrent_increments_to_one_total_raise_the_hold_once(issuer):
+    card = issuer.card()
+    key = issuer.authorize(card, 1_000)
+    raised = {"message_kind": "INCREMENT", "original_key": key, "amount_is_total": True}
+    answers = issuer.together([[request(card, 1_500, **raised)] for _ in range(10)])
+    assert sorted(answer["approved_amount_minor"] for answer in answers) == [0] * 9 + [500]
+    assert issuer.balances(card)[1] == 1_500
+    issuer.everything_agrees()
+
+
+# --- what goes with a decision -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "mcc"), [("VISA", "5411"), ("VISA", "7011"), ("AMEX", "3500"), ("DOMESTIC", "5542")]
+)
+def test_a_hold_expires_after_the_period_of_its_network_and_merchant_code(issuer, network, mcc):
+    key = issuer.authorize(issuer.card(), 100, network=network, mcc=mcc)
+    assert issuer.one(
+        "select h.expires_at - a.decided_at = card.hold_period(a.network, a.mcc)"
+        " from card.holds h join card.authorizations a using (authorization_id)"
+        " where a.idempotency_key = %s",
+        key,
     )
 
 
-def test_a_policys_decline_is_kept_as_it_is(bank):
-    account, card_id = bank.card(limit=0)
-    verdict = {"decision": "DECLINED", "response_code": "59", "reason_code": "VELOCITY_EXCEEDED"}
-    assert bank.decide(request(account, card_id, **verdict))[0].items() >= verdict.items()
+def test_what_was_available_is_stored_and_can_be_rebuilt_from_the_journal(issuer):
+    card = issuer.card(limit=1_000)
+    keys = [str(uuid4()) for _ in range(5)]
+    amounts = (100, 950, 300, 600, 600)
+    issuer.decide(*(request(card, n, key) for n, key in zip(amounts, keys, strict=True)))
+    found = [issuer.stored(key)["available_minor"] for key in keys]
+    assert found == [1_000, 900, 900, 600, 0]
+    rebuilt = (
+        "select c.credit_limit_minor - coalesce((select"
+        " sum(ledger.signed(p.direction, p.amount_minor)) from ledger.postings p"
+        " join ledger.entries e using (entry_id) where p.ledger_account_id = a.account_id"
+        " and e.created_at < a.created_at), 0) from card.authorizations a"
+        " join card.card_accounts c using (account_id) where a.idempotency_key = %s"
+    )
+    assert [issuer.one(rebuilt, key) for key in keys] == found
 
 
-def test_an_error_in_one_request_writes_nothing_of_its_batch(bank):
-    account, card_id = bank.card()
-    good, bad = request(account, card_id), request(account, card_id, mcc="12")
-    with pytest.raises(psycopg.errors.CheckViolation):
-        bank.decide(good, bad)
-    assert bank.database.one(
-        "select held_minor from card.card_accounts where account_id = %s", account
-    ) == (0,)
-    assert not bank.decide(good)[0]["replayed"]
+def test_what_shadow_versions_say_is_stored_with_the_decision_and_only_once(issuer):
+    version = f"shadow-{uuid4().hex}"
+    with psycopg.connect(issuer.database.admin) as connection:
+        connection.execute(
+            "insert into card.rule_versions (version, status, document, document_sha256,"
+            " created_by) values (%s, 'SHADOW', '{}', %s, 'test')",
+            (version, "0" * 64),
+        )
+    hits = [{"rule": "velocity"}]
+    asked = request(
+        issuer.card(), 100, shadows=[{"version": version, "rule_hits": hits, **DECLINED}]
+    )
+    issuer.decide(asked, request(issuer.card(), 100, shadows=[]))
+    issuer.decide(asked)
+    (row,) = issuer.rows("select * from card.shadow_verdicts where version = %s", version)
+    assert row.items() >= DECLINED.items()
+    assert row["rule_hits"] == hits
+    assert str(row["authorization_id"]) == asked["authorization_id"]
+
+
+def test_a_reversal_that_came_first_is_applied_to_the_decision_it_waited_for(issuer):
+    card = issuer.card()
+    asked = request(card, 1_000)
+    early = message(
+        "REVERSAL", asked["idempotency_key"], card_id=card.card_id, amount_minor=1_000,
+        currency="USD",
+    )  # fmt: skip
+    assert issuer.apply(early)[0]["state"] == "PARKED"
+    assert issuer.decide(asked)[0]["decision"] == "APPROVED"
+    assert issuer.balances(card) == (0, 0, 100_000)
+    assert issuer.apply(early)[0]["state"] == "APPLIED"
+    issuer.everything_agrees()
+
+
+# --- answers after a stand-in --------------------------------------------------------------------
+
+
+def advise(issuer: Issuer, card: Card, key: str, amount: int) -> None:
+    """The caller was told by a stand-in that `amount` is approved."""
+    said = message(
+        "ADVICE", key, message_key=f"advice:{key}", card_id=card.card_id, amount_minor=amount,
+        currency="USD", merchant_id="M-1", mcc="5411", merchant_country="US", channel="CHIP",
+        network="VISA",
+    )  # fmt: skip
+    (answer,) = issuer.apply(said)
+    assert answer["state"] == "APPLIED", answer
+
+
+@pytest.mark.parametrize("decided", ["APPROVED", "DECLINED", None])
+@pytest.mark.parametrize("told", [0, 700, 1_000])
+def test_who_asks_again_is_told_what_a_stand_in_told(issuer, decided, told):
+    card = issuer.card()
+    asked = request(card, 1_000, **(DECLINED if decided == "DECLINED" else {}))
+    key = asked["idempotency_key"]
+    if decided:
+        assert issuer.decide(asked)[0]["decision"] == decided
+    advise(issuer, card, key, told)
+    (answer,) = issuer.decide(asked)
+    approved = told > 0
+    assert (answer["replayed"], answer["stand_in"], answer["conflict"]) == (True, True, False)
+    assert answer["decision"] == ("APPROVED" if approved else "DECLINED")
+    assert answer["response_code"] == ("00" if approved else "91")
+    assert answer["reason_code"] == ("STAND_IN_APPROVED" if approved else "STAND_IN_DECLINED")
+    assert answer["approved_amount_minor"] == told
+    assert issuer.balances(card)[1] == told
+    issuer.everything_agrees()
+
+
+def test_a_key_that_a_stand_in_answered_for_another_card_is_a_conflict(issuer):
+    card, other = issuer.card(), issuer.card()
+    key = str(uuid4())
+    advise(issuer, card, key, 500)
+    assert issuer.decide(request(other, 500, key))[0]["conflict"]
+    assert issuer.balances(other) == (0, 0, 100_000)
+
+
+def test_a_stand_ins_approval_can_be_raised(issuer):
+    card = issuer.card()
+    key = issuer.decline(card)
+    advise(issuer, card, key, 500)
+    assert issuer.increment(card, key, 200)["decision"] == "APPROVED"
+    assert issuer.balances(card)[1] == 700
+    issuer.everything_agrees()
+
+
+def test_an_empty_batch_has_no_answers(issuer):
+    assert issuer.decide() == []
