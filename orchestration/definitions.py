@@ -1,8 +1,8 @@
-"""The composition root of the orchestration: every asset, check, job and sensor there is."""
+"""The composition root of the orchestration: every asset, check, job, schedule and sensor."""
 
 import dagster as dg
 
-from orchestration import assets, closing, mart_build, sensors, sources
+from orchestration import assets, closing, mart_build, reconciling, sensors, sources
 from orchestration.resources import tick_resource
 from orchestration.settings import Settings
 from schemas import contract
@@ -13,7 +13,7 @@ def build(settings: Settings) -> dg.Definitions:
     captured, contracts = contract.load_all(), contract.load_silver()
     refresh = dg.define_asset_job(
         "refresh",
-        selection=dg.AssetSelection.all(),
+        selection=dg.AssetSelection.all() - dg.AssetSelection.assets(reconciling.RECONCILIATION),
         description="One tick: cut, bronze, silver, checks, publish, gold, tie-out.",
         # The run's events are in the UI; the code server's log needs only what went wrong.
         config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
@@ -22,6 +22,7 @@ def build(settings: Settings) -> dg.Definitions:
         # A failed tick is repeated by the sensor, from its start: a step needs its own cut.
         tags={"dagster/max_retries": "0"},
     )
+    reconciliation = reconciling.job()
     return dg.Definitions(
         assets=[
             *sources.external_assets(captured),
@@ -33,8 +34,10 @@ def build(settings: Settings) -> dg.Definitions:
             closing.quality_asset(settings, contracts),
             closing.tie_out_asset(settings, contracts),
             closing.lineage_asset(settings),
+            reconciling.asset(settings),
         ],
-        jobs=[refresh],
+        jobs=[refresh, reconciliation],
+        schedules=[reconciling.hourly(reconciliation)],
         sensors=[
             sensors.kafka_news(settings, refresh),
             sensors.orphaned_runs(settings),

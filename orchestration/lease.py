@@ -32,6 +32,13 @@ def hold(dsn: str, run_id: str, patience_s: float = 600) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def presence(dsn: str, run_id: str) -> Iterator[None]:
+    """Show that the run's process is there; for runs that do not touch the lake."""
+    with psycopg.connect(dsn, autocommit=True, application_name=PREFIX + run_id):
+        yield
+
+
 def alive(dsn: str) -> set[str]:
     """The ids of the runs whose process is there, waiting ones included."""
     return set(_holders(dsn))

@@ -7,7 +7,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from orchestration import lease, news, sources
+from orchestration import lease, news, reconciling, sources
 from orchestration.settings import Settings
 from schemas import topics
 
@@ -128,6 +128,8 @@ def _past(instance: dg.DagsterInstance) -> tuple[news.Offsets, list[tuple[float,
     failed: list[tuple[float, news.Offsets]] = []
     for record in instance.get_run_records(limit=10):
         run = record.dagster_run
+        if run.job_name == reconciling.JOB:
+            continue
         if complete and run.run_id == complete[0].run_id:
             break
         if run.status == dg.DagsterRunStatus.FAILURE:

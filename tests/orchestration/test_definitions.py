@@ -9,6 +9,7 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from expectations import catalog
+from orchestration import reconciling
 from orchestration.definitions import defs
 from orchestration.quality import CONTRACT
 from schemas import contract
@@ -86,7 +87,16 @@ def test_the_tie_out_comes_last_and_waits_for_every_layer(graph: AssetGraph) -> 
 def test_the_job_runs_everything_that_is_made_here_and_only_that(graph: AssetGraph) -> None:
     job = defs.resolve_job_def("refresh")
     made = {key for key in graph.get_all_asset_keys() if graph.get(key).is_materializable}
-    assert set(job.asset_layer.executable_asset_keys) == made
+    assert set(job.asset_layer.executable_asset_keys) == made - {reconciling.RECONCILIATION}
+
+
+def test_settlement_is_reconciled_every_hour_beside_the_ticks() -> None:
+    (schedule,) = defs.schedules or ()
+    assert schedule.cron_schedule == "7 * * * *"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    job = defs.resolve_job_def(schedule.job_name)
+    assert set(job.asset_layer.executable_asset_keys) == {reconciling.RECONCILIATION}
+    assert "tick" not in job.get_required_resource_defs()
 
 
 def test_sensors_run_by_themselves() -> None:

@@ -31,7 +31,7 @@ select
     authorizations.reason_code,
     authorizations.rule_version,
     holds.hold_status,
-    case when authorizations.parent_authorization_id is null then holds.captured_amount_minor end
+    case when authorizations.message_kind <> 'INCREMENT' then holds.captured_amount_minor end
         as captured_amount_minor,
     (extract(epoch from authorizations.decided_at - authorizations.requested_at) * 1000)::numeric(
         14, 3
@@ -42,6 +42,9 @@ from authorizations
 left join accounts on authorizations.account_id = accounts.account_id
 left join holds
     on
-        coalesce(authorizations.parent_authorization_id, authorizations.authorization_id)
-        = holds.authorization_id
+        case
+            when authorizations.message_kind = 'INCREMENT'
+                then authorizations.parent_authorization_id
+            else authorizations.authorization_id
+        end = holds.authorization_id
         and authorizations.decision = 'APPROVED'
