@@ -271,7 +271,8 @@ class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._work(records)
                 continue
             for record in records:
-                await self._noted(consumer, {part: record.offset})
+                if record.offset != first[part]:
+                    await self._noted(consumer, {part: record.offset})
                 await self._work([record])
         self._unproven.difference_update(found)
         self._begun.clear()

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 # A card that does little takes about two kilobytes, a busy one more: attempts are bounded, too.
 MOST_CARDS, MOST_ATTEMPTS = 20_000, 2_000_000
 TELL_EVERY_S = 0.5
-TOLD_AT_ONCE = 500
+TOLD_AT_ONCE = 50
 
 
 class Histories(Service):

@@ -4,7 +4,8 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +16,10 @@ from confluent_kafka import Producer
 
 from millrace.stack import Stack
 from schemas import keys, topics
+from schemas.events import AuthorizationRequested as Requested
+from schemas.events import request_hash
+from serving.decider import Decider
+from serving.wire import Wire
 from streams.risk import policy as risk
 from tests.cards import UsableCard, eventually, new_card, query
 
@@ -63,6 +68,49 @@ async def ask(gateway: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any
     return answer.json()
 
 
+@pytest.fixture
+async def decider(stack: Stack) -> AsyncIterator[Decider]:
+    """The way to the worker without a gateway that would stand in for it."""
+    async with httpx.AsyncClient() as client:
+        made = Decider(stack.env["MILLRACE_KAFKA"], Wire(stack.env["MILLRACE_REGISTRY"], client))
+        made.start()
+        while not made.is_listening:
+            await asyncio.sleep(0.05)
+        yield made
+        await made.stop()
+
+
+def request(card: UsableCard, amount_minor: int = 100, deadline_s: float = 60) -> Requested:
+    """A request for the card under a key of its own."""
+    now = datetime.now(UTC)
+    asked: dict[str, Any] = {
+        "card_id": card.card_id,
+        "amount_minor": amount_minor,
+        "currency": "CZK",
+        "merchant_id": "M-1",
+        "mcc": "5411",
+        "merchant_country": "CZ",
+        "channel": "CHIP",
+    }
+    key = f"T-{uuid.uuid4()}"
+    deadline_at = now + timedelta(seconds=deadline_s)
+    return Requested(
+        **asked,
+        request_id=str(uuid.uuid4()),
+        idempotency_key=key,
+        request_hash=request_hash(**asked),
+        requested_at=now,
+        deadline_at=deadline_at,
+        correlation_id=key,
+    )
+
+
+def once_more(asked: Requested) -> Requested:
+    """The same, asked by a caller who waits anew."""
+    deadline_at = datetime.now(UTC) + timedelta(seconds=60)
+    return replace(asked, request_id=str(uuid.uuid4()), deadline_at=deadline_at)
+
+
 async def test_an_approval_holds_the_amount_and_enters_the_ledger(
     gateway: httpx.AsyncClient, card: UsableCard, dsn: str
 ) -> None:
@@ -109,7 +157,8 @@ async def test_an_unknown_card_is_declined_with_14_and_kept(
     answer = await ask(gateway, body)
     assert (answer["decision"], answer["response_code"]) == ("DECLINED", "14")
     stored = (await gateway.get(f"{PATH}/{body['network_transaction_id']}")).json()
-    assert (stored["account_id"], stored["rule_hits"]) == (None, ["UNKNOWN_CARD"])
+    assert stored["account_id"] is None
+    assert [hit["reason"] for hit in stored["rule_hits"]] == ["UNKNOWN_CARD"]
 
 
 async def test_an_unknown_key_is_not_found(gateway: httpx.AsyncClient) -> None:
@@ -264,3 +313,64 @@ async def test_without_the_registry_known_schemas_go_on_working(
     with without(stack, "registry"):
         assert (await ask(gateway, card.body()))["response_code"] == "00"
         assert (await gateway.get("/health")).json()["parts"]["registry"]["status"] == "warn"
+
+
+async def test_what_waited_past_its_deadline_is_refused_and_takes_no_key(
+    stack: Stack, decider: Decider, card: UsableCard, dsn: str
+) -> None:
+    late = request(card, deadline_s=0.3)
+    with without(stack, "worker"):
+        answer = asyncio.create_task(decider.ask(late, 60))
+        await asyncio.sleep(1)
+    assert (await answer).reason_code == "DEADLINE_EXCEEDED"
+    assert (await answer).response_code == "91"
+    assert query(dsn, HELD, card.account_id) == [(0, 0, 0, 0)]
+    again = await decider.ask(once_more(late), 60)
+    assert (again.response_code, again.replayed) == ("00", False)
+
+
+async def test_a_stopped_postgres_parks_requests_and_loses_none(
+    stack: Stack, decider: Decider, card: UsableCard, dsn: str
+) -> None:
+    await decider.ask(request(card), 60)
+    with without(stack, "postgres"):
+        answers = [asyncio.create_task(decider.ask(request(card), 60)) for _ in range(5)]
+        await asyncio.sleep(3)
+        assert not any(answer.done() for answer in answers)
+        health = httpx.get(f"{stack.env['MILLRACE_WORKER']}/health").json()
+        assert health["status"] == "warn"
+        assert health["agents"]["authorization"]["waits_for"]
+    assert {(await answer).response_code for answer in answers} == {"00"}
+    assert query(dsn, HELD, card.account_id) == [(600, 6, 600, 600)]
+
+
+async def test_a_killed_worker_s_successor_goes_on_where_it_was(
+    stack: Stack, decider: Decider, card: UsableCard, dsn: str
+) -> None:
+    asked = [request(card) for _ in range(200)]
+    answers = [asyncio.create_task(decider.ask(one, 90)) for one in asked]
+    await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+    stack.kill("worker")
+    found = [await answer for answer in answers]
+    assert {one.response_code for one in found} <= {"00", "59"}
+    approved = sum(one.response_code == "00" for one in found)
+    held = (100 * approved, approved, 100 * approved, 100 * approved)
+    assert query(dsn, HELD, card.account_id) == [held]
+    numbers = "select card_version from card.authorizations where card_id = %s order by 1"
+    assert query(dsn, numbers, card.card_id) == [(n,) for n in range(1, 201)]
+
+
+async def test_the_worker_says_what_it_decides_and_how_long_that_took(
+    stack: Stack, decider: Decider, card: UsableCard
+) -> None:
+    await decider.ask(request(card), 60)
+    text = httpx.get(f"{stack.env['MILLRACE_WORKER']}/metrics").text
+    for name in (
+        'millrace_decisions_total{reason="APPROVED",replayed="false"}',
+        "millrace_decision_seconds_count",
+        'millrace_stream_batch_records_count{agent="authorization"}',
+        'millrace_breaker_state{breaker="redis"}',
+        'millrace_facts_total{source="postgres"}',
+        'millrace_histories_total{source="postgres"}',
+    ):
+        assert name in text

@@ -62,6 +62,35 @@ def test_a_kyc_record_is_one_field_with_its_own_guard() -> None:
     assert edit.guard.startswith("k-1:")
 
 
+def screening(status: str, checked_at: str, check_type: str = "SANCTIONS") -> dict[str, object]:
+    return {
+        "aml_check_id": "x",
+        "customer_id": "u-1",
+        "check_type": check_type,
+        "status": status,
+        "checked_at": checked_at,
+    }
+
+
+def test_an_answer_about_sanctions_stands_beside_the_kyc_records() -> None:
+    (edit,) = policy.edits("aml_checks", None, screening("CONFIRMED_MATCH", "2026-01-01T00:00:00Z"))
+    assert edit.key == keys.kyc_snapshot("u-1")
+    assert edit.fields == {"sanctions": "CONFIRMED_MATCH"}
+
+
+def test_a_later_answer_about_sanctions_stands_whichever_was_changed_last() -> None:
+    moments = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:01.25+00:00")
+    ages = [policy.edits("aml_checks", None, screening("CLEAR", m))[0].age for m in moments]
+    assert ages == sorted(set(ages))
+
+
+def test_what_is_no_answer_about_sanctions_changes_nothing() -> None:
+    moment = "2026-01-01T00:00:00Z"
+    assert policy.edits("aml_checks", None, screening("POTENTIAL_MATCH", moment)) == ()
+    assert policy.edits("aml_checks", None, screening("CONFIRMED_MATCH", moment, "PEP")) == ()
+    assert policy.edits("aml_checks", screening("CLEAR", moment), None) == ()
+
+
 def test_a_kyc_record_that_moves_leaves_its_old_customer() -> None:
     old, new = policy.edits("kyc_records", KYC, {**KYC, "customer_id": "u-2"})
     assert (old.key, old.drop) == (keys.kyc_snapshot("u-1"), ("k-1",))
