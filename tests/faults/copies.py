@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ import redis
 from psycopg.rows import dict_row
 
 from schemas import keys
+from schemas.codes_compliance import AmlCheckStatus
 from streams.authorization.history import Attempt, CardHistory
 from streams.cache import policy as cache
 from streams.risk import policy as risk
@@ -21,7 +23,13 @@ from streams.stand_in import policy as stand_in
 
 KEY = re.compile(r"^(?P<entity>[a-z_]+):\{(?P<id>[^}]*)\}:(?P<what>[a-z_]+)$")
 COMPLETE = "complete"
+CLEAR = AmlCheckStatus.CLEAR
+# Where a copy that was read from the database stood in the log: says when, not what.
+READ_AT = "_lsn"
 KYC_ROWS = "select * from kyc.kyc_records where customer_id = any(%s::uuid[])"
+SCREENING_ROWS = """
+select * from kyc.aml_checks where customer_id = any(%s::uuid[]) order by checked_at, updated_at
+"""
 ATTEMPT_ROWS = """
 select authorization_id::text, card_id::text, account_id::text, amount_minor, merchant_id,
     merchant_country::text, decision, decided_at
@@ -134,16 +142,19 @@ def snapshots(copies: Copies, entity: str, ids: list[str]) -> Iterator[str]:
 def kyc(copies: Copies, _entity: str, ids: list[str]) -> Iterator[str]:
     """Hashes of KYC records: where the hash is complete, every record; else none that is not."""
     wanted: dict[str, dict[str, Any]] = {one: {} for one in ids}
-    for row in copies.rows(KYC_ROWS, ids):
-        for edit in cache.edits(cache.KYC, None, row):
-            wanted[str(row["customer_id"])].update(edit.fields)
+    for entity, statement in ((cache.KYC, KYC_ROWS), (cache.SCREENING, SCREENING_ROWS)):
+        for row in copies.rows(statement, ids):
+            for edit in cache.edits(entity, None, row):
+                wanted[str(row["customer_id"])].update(edit.fields)
     hashes = _hashes(copies, map(keys.kyc_snapshot, ids))
     for one, found in zip(ids, hashes, strict=True):
         is_complete = found.pop(COMPLETE, None) is not None
-        told = {name: json.loads(text) for name, text in found.items() if not _is_guard(name)}
-        true = {name: json.loads(text) for name, text in wanted[one].items()}
+        told = {name: _record(text) for name, text in found.items() if not _is_guard(name)}
+        true = {name: _record(text) for name, text in wanted[one].items()}
         if not is_complete:
             true = {name: record for name, record in true.items() if name in told}
+        if true.get(cache.SANCTIONS) == CLEAR:  # as good as no answer
+            told.setdefault(cache.SANCTIONS, CLEAR)
         yield from _compared(keys.kyc_snapshot(one), told, true)
 
 
@@ -238,6 +249,18 @@ def _hashes(copies: Copies, names: Iterable[str]) -> list[dict[str, str]]:
     return pipe.execute()
 
 
+def _record(text: str) -> Any:
+    """A KYC record with its times as times: capture and database write them in two ways."""
+    if not text.startswith("{"):
+        return text
+    found = json.loads(text)
+    moments = {name for name in found if name.endswith("_at")}
+    return {
+        name: datetime.fromisoformat(value) if name in moments else value
+        for name, value in found.items()
+    }
+
+
 def _told_apart(found: CardHistory, wanted: CardHistory) -> str:
     parts = ("version", "last decided", "times", "totals", "merchants, countries", "place")
     return "; ".join(
@@ -248,7 +271,7 @@ def _told_apart(found: CardHistory, wanted: CardHistory) -> str:
 
 
 def _is_guard(field: str) -> bool:
-    return field.endswith(cache.POSITION)
+    return field.endswith(cache.POSITION) or field == READ_AT
 
 
 def _compared(key: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:

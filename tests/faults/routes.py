@@ -6,20 +6,26 @@ import json
 import os
 import random
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import uvicorn
 
 from millrace.stack import Stack
 from millrace.stack.environment import HOST
 from millrace.stack.ports import FIRST_PORT, LAST_PORT, is_free
+from serving.app import create_app
+from serving.settings import Settings
 from tests.cards import eventually
 from tests.faults.proxy import Proxy
 
 LISTENER = "PROXIED"
+# A caller's patience with a decider that fails is a minute; a test's is shorter.
+CIRCUIT_OPEN_S = 1.0
 
 
 @contextmanager
@@ -40,19 +46,45 @@ def rerouted(stack: Stack, *parts: str, **variables: str) -> Iterator[None]:
 
 
 @contextmanager
-def proxied_redis(stack: Stack, *parts: str) -> Iterator[Proxy]:
-    """The parts reach Redis through the proxy."""
+def own_gateway(stack: Stack, folder: Path, **addresses: str) -> Iterator[httpx.Client]:
+    """A gateway of the test's own: its addresses, its journal, a circuit that closes soon."""
+    env = stack.env
+    settings = Settings(
+        home=folder,
+        kafka=addresses.get("kafka", env["MILLRACE_KAFKA"]),
+        registry=env["MILLRACE_REGISTRY"],
+        redis=addresses.get("redis", env["MILLRACE_REDIS"]),
+        oltp_dsn=env["MILLRACE_OLTP_DSN"],
+    )
+    app = create_app(settings, circuit_open_s=CIRCUIT_OPEN_S)
+    port = _free_port()
+    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        eventually(lambda: server.started)
+        with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=40) as client:
+            eventually(lambda: client.get("/health").json()["parts"]["kafka"]["status"] == "pass")
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@contextmanager
+def proxied_redis(stack: Stack, *parts: str) -> Iterator[tuple[Proxy, str]]:
+    """The parts reach Redis through the proxy; gives it and its address."""
     url = urlsplit(stack.env["MILLRACE_REDIS"])
     with Proxy(int(url.port or 0)) as proxy:
         through = url._replace(netloc=f"{HOST}:{proxy.port}").geturl()
         with rerouted(stack, *parts, MILLRACE_REDIS=through):
-            yield proxy
+            yield proxy, through
             proxy.heal()
 
 
 @contextmanager
-def proxied_broker(stack: Stack, *parts: str) -> Iterator[Proxy]:
-    """The parts reach Kafka through the proxy: the broker has a second listener that says so."""
+def proxied_broker(stack: Stack) -> Iterator[tuple[Proxy, str]]:
+    """Kafka has a second listener, which is reached through the proxy; gives it and its address."""
     properties = stack.layout.conf / "kafka.properties"
     before = properties.read_text()
     port = _free_port()
@@ -60,9 +92,8 @@ def proxied_broker(stack: Stack, *parts: str) -> Iterator[Proxy]:
         try:
             properties.write_text(_with_listener(before, port, proxy.port))
             _restart(stack, "kafka")
-            with rerouted(stack, *parts, MILLRACE_KAFKA=f"{HOST}:{proxy.port}"):
-                yield proxy
-                proxy.heal()
+            yield proxy, f"{HOST}:{proxy.port}"
+            proxy.heal()
         finally:
             properties.write_text(before)
             _restart(stack, "kafka")

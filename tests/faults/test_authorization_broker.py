@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from millrace.stack import Stack
 from tests.cards import UsableCard, eventually, new_card
 from tests.faults import invariants
-from tests.faults.routes import killed, proxied_broker
+from tests.faults.routes import killed, own_gateway, proxied_broker
 from tests.faults.swipes import Swipes
 
 pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("unharmed")]
@@ -46,10 +47,13 @@ def test_while_the_broker_is_down_the_gateway_answers_by_policy_and_both_come_ba
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.long)])
 def test_a_broker_that_says_nothing_any_more_keeps_no_caller_beyond_its_deadline(
-    stack: Stack, gateway: httpx.Client, seconds: int
+    stack: Stack, tmp_path: Path, seconds: int
 ) -> None:
     card = new_card(stack.env["MILLRACE_OLTP_DSN"])
-    with proxied_broker(stack, "gateway") as proxy:
+    with (
+        proxied_broker(stack) as (proxy, address),
+        own_gateway(stack, tmp_path, kafka=address) as gateway,
+    ):
         eventually(lambda: ask(gateway, card)["response_code"] == "00")
         proxy.half_open()
         until = time.monotonic() + seconds
@@ -61,7 +65,6 @@ def test_a_broker_that_says_nothing_any_more_keeps_no_caller_beyond_its_deadline
             assert answer["response_code"] in ("00", "91")
         proxy.heal()
         eventually(lambda: not ask(gateway, card)["stand_in"], within_s=90)
-    eventually(lambda: not ask(gateway, card)["stand_in"])
 
 
 def ask(gateway: httpx.Client, card: UsableCard, deadline_ms: int = 2000) -> dict[str, object]:

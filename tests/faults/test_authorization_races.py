@@ -114,7 +114,7 @@ def test_an_answer_lost_on_its_way_back_is_given_again_and_nothing_is_held_twice
 ) -> None:
     deciding(stack)
     body = card.body(400)
-    port = int(stack.env["MILLRACE_GATEWAY"].rpartition(":")[2])
+    port = int(gateway.base_url.port or 0)
     with Proxy(port) as proxy:
         proxy.limit_answers(0)
         url = f"http://127.0.0.1:{proxy.port}"

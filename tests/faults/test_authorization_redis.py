@@ -7,6 +7,7 @@ come from Postgres in time, nobody goes beyond a limit, and the copies are true 
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from millrace.stack import Stack
 from tests.cards import UsableCard, eventually, new_card, query
 from tests.faults import invariants
 from tests.faults.proxy import Proxy
-from tests.faults.routes import deciding, killed, proxied_redis
+from tests.faults.routes import deciding, killed, own_gateway, proxied_redis
 from tests.faults.swipes import Swipes
 
 pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("unharmed")]
@@ -27,16 +28,26 @@ HELD = "select held_minor + posted_minor from card.card_accounts where account_i
 
 
 @pytest.fixture(scope="module")
-def proxy(stack: Stack) -> Iterator[Proxy]:
-    with proxied_redis(stack, "worker", "gateway") as proxy:
-        yield proxy
+def proxied(stack: Stack) -> Iterator[tuple[Proxy, str]]:
+    with proxied_redis(stack, "worker") as found:
+        yield found
 
 
-@pytest.fixture(autouse=True)
-def healed(stack: Stack, proxy: Proxy) -> Iterator[None]:
+@pytest.fixture
+def proxy(stack: Stack, proxied: tuple[Proxy, str]) -> Iterator[Proxy]:
+    proxy, _ = proxied
     deciding(stack)
-    yield
+    yield proxy
     proxy.heal()
+
+
+@pytest.fixture
+def gateway(
+    stack: Stack, tmp_path: Path, proxy: Proxy, proxied: tuple[Proxy, str]
+) -> Iterator[httpx.Client]:
+    """A gateway of the test's own that reaches Redis as the worker does."""
+    with own_gateway(stack, tmp_path, redis=proxied[1]) as client:
+        yield client
 
 
 @pytest.fixture
