@@ -54,53 +54,69 @@ create type card.standing as (
 );
 
 -- An increment's hold is that of the authorization it raised. What was declined and then advised as
--- approved has the hold of the advice.
+-- approved has the hold of the advice. A key of an authorization goes before one of a presentment.
+-- In plpgsql, as what is called for each message, because its plans are kept.
 create function card.standing_of(original_key text) returns card.standing
-language sql stable set search_path = pg_catalog
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
-    with named as (
-        select
-            a.authorization_id, a.account_id, a.card_id, a.decision,
-            a.message_kind = 'INCREMENT' as is_increment,
-            case a.decision when 'APPROVED' then coalesce(a.approved_amount_minor, a.amount_minor)
-                else 0 end as promised_minor,
-            case when a.message_kind = 'INCREMENT' and a.decision = 'APPROVED'
-                then a.parent_authorization_id else a.authorization_id end as holder_id,
-            null::uuid as clearing_id
-        from card.authorizations a
-        where a.idempotency_key = standing_of.original_key
-        union all
-        -- A presentment, for what comes after it.
-        select
-            m.authorization_id, c.account_id, c.card_id, null, false, 0,
-            coalesce(a.parent_authorization_id, m.authorization_id), c.clearing_id
+language plpgsql stable set search_path = pg_catalog as $$
+declare
+    found_row record;
+    hold card.holds;
+    standing card.standing;
+begin
+    standing.state := 'UNKNOWN';
+    standing.is_increment := false;
+    standing.promised_minor := 0;
+    select a.authorization_id, a.account_id, a.card_id, a.decision, a.message_kind,
+        a.parent_authorization_id, coalesce(a.approved_amount_minor, a.amount_minor) as approved_minor
+    into found_row
+    from card.authorizations a where a.idempotency_key = standing_of.original_key;
+    if found then
+        standing.is_increment := found_row.message_kind = 'INCREMENT';
+        if found_row.decision = 'APPROVED' then
+            standing.state := 'VERIFIED';
+            standing.promised_minor := found_row.approved_minor;
+        else
+            standing.state := 'DECLINED';
+        end if;
+    else
+        select c.account_id, c.card_id, c.clearing_id, m.authorization_id, m.hold_id
+        into found_row
         from card.card_messages m
         join card.clearings c on c.clearing_id = md5('clearing:' || m.message_key)::uuid
-        left join card.authorizations a
-            on a.authorization_id = m.authorization_id and a.message_kind = 'INCREMENT'
-        where m.message_key = standing_of.original_key and m.message_kind in ('CLEARING', 'FORCE_POST')
-    )
-    select
-        case when h.hold_id is not null then h.status
-            when n.decision is null then 'UNKNOWN'
-            when n.decision = 'DECLINED' then 'DECLINED'
-            else 'VERIFIED' end,
-        n.authorization_id, n.account_id, n.card_id, coalesce(n.is_increment, false),
-        coalesce(n.promised_minor, 0), h.hold_id, h.captured_amount_minor, n.clearing_id
-    from (values (1)) as always (one)
-    left join named n on true
-    left join lateral (
-        select h.* from card.holds h where h.authorization_id = n.holder_id
-        union all
-        select h.*
+        where m.message_key = standing_of.original_key
+            and m.message_kind in ('CLEARING', 'FORCE_POST');
+        if not found then
+            return standing;
+        end if;
+        standing.clearing_id := found_row.clearing_id;
+    end if;
+    standing.authorization_id := found_row.authorization_id;
+    standing.account_id := found_row.account_id;
+    standing.card_id := found_row.card_id;
+
+    if standing.clearing_id is not null then
+        select h.* into hold from card.holds h where h.hold_id = found_row.hold_id;
+    elsif standing.is_increment and standing.state = 'VERIFIED' then
+        select h.* into hold from card.holds h
+        where h.authorization_id = found_row.parent_authorization_id;
+    else
+        select h.* into hold from card.holds h
+        where h.authorization_id = found_row.authorization_id;
+    end if;
+    if hold.hold_id is null and standing.authorization_id is not null then
+        select h.* into hold
         from card.authorizations a
         join card.holds h on h.authorization_id = a.authorization_id
-        where a.parent_authorization_id = n.authorization_id and a.message_kind = 'ADVICE'
-        limit 1
-    ) h on true
-    -- An authorization before a presentment of the same key.
-    order by n.clearing_id is not null
-    limit 1
+        where a.parent_authorization_id = standing.authorization_id and a.message_kind = 'ADVICE'
+        limit 1;
+    end if;
+    if hold.hold_id is not null then
+        standing.state := hold.status;
+        standing.hold_id := hold.hold_id;
+        standing.captured_minor := hold.captured_amount_minor;
+    end if;
+    return standing;
+end
 $$;
 
 create function card.applied(
@@ -163,7 +179,8 @@ $$;
 create function card.write_clearing(
     message card.card_message, original card.standing, account_id uuid, kind text, entry_id uuid
 ) returns void
-language sql set search_path = pg_catalog as $$
+language plpgsql set search_path = pg_catalog as $$
+begin
     insert into card.clearings (
         clearing_id, account_id, card_id, authorization_id, hold_id, kind, amount_minor, currency,
         sequence_number, is_final, merchant_id, mcc, merchant_country, network_ref, entry_id,
@@ -180,7 +197,8 @@ language sql set search_path = pg_catalog as $$
         write_clearing.entry_id, card.moment_of(message)
     from card.card_accounts c
     left join card.authorizations a on a.authorization_id = original.authorization_id
-    where c.account_id = write_clearing.account_id
+    where c.account_id = write_clearing.account_id;
+end
 $$;
 
 -- A presentment is paid, whatever was held for it: the network settles it. What is more than held, or
@@ -227,8 +245,9 @@ $$;
 
 -- What was cleared of the original and has neither come back nor is in dispute.
 create function card.returnable_minor(original card.standing) returns bigint
-language sql stable set search_path = pg_catalog as $$
-    select least(
+language plpgsql stable set search_path = pg_catalog as $$
+begin
+    return least(
         (select
             coalesce((
                 select sum(case c.kind when 'REFUND' then -c.amount_minor else c.amount_minor end)
@@ -252,7 +271,8 @@ language sql stable set search_path = pg_catalog as $$
                 select sum(d.amount_minor) from card.disputes d
                 where d.clearing_id = c.clearing_id and d.status not in ('LOST', 'WITHDRAWN')), 0)
         from card.clearings c where c.clearing_id = original.clearing_id)
-    )::bigint
+    )::bigint;
+end
 $$;
 
 -- Money back from a merchant. With an original, no more than was cleared of it and has not come back

@@ -2,7 +2,7 @@
 -- first, in id order, then everything else, as card.decide_and_hold does; so a message and a
 -- decision about the same card come one after the other. A key that was seen before is answered from
 -- its row, and with another request_hash as a conflict; neither has an effect.
--- depends: 0009.decide_and_hold 0009.hold_life 0009.money_movements 0009.card_message_effects
+-- depends: 0009.decide_and_hold 0009.hold_life 0009.money_movements 0009.card_advices
 
 -- How long a message waits for what it is about. An authorization that comes later than this was
 -- asked for again by the merchant, under another key.
@@ -10,148 +10,17 @@ create function card.park_period() returns interval
 language sql immutable
 return interval '1 day';
 
--- The accounts that messages move: of what they are about, else as they say, else of their card.
-create function card.account_of(message card.card_message) returns uuid
-language sql stable set search_path = pg_catalog as $$
-    select coalesce(
-        (card.standing_of(message.original_key)).account_id,
+-- The account that a message moves: of what it is about, else as it says, else of its card.
+create function card.account_of(message card.card_message, original card.standing) returns uuid
+language plpgsql stable set search_path = pg_catalog as $$
+begin
+    return coalesce(
+        original.account_id,
         (select d.account_id from card.disputes d
         where d.dispute_id = md5('dispute:' || message.original_key)::uuid),
         (select c.account_id from card.card_accounts c where c.account_id = message.account_id),
-        (select c.account_id from card.cards c where c.card_id = message.card_id))
-$$;
-
--- A stand-in said what we could not: what was promised is held, past the limit if need be, and what was
--- refused is held no longer. So a replay of the original key answers what its caller was told, and
--- the hold is what its merchant believes in.
-create function card.take_advice(
-    message card.card_message, original card.standing, account_id uuid
-) returns card.message_effect
-language plpgsql set search_path = pg_catalog as $$
-declare
-    key text := 'message:' || message.message_key;
-    moment timestamptz := card.moment_of(message);
-    told_minor bigint := message.amount_minor;
-    held_minor bigint := ledger.held_under(original.hold_id);
-    earlier_minor bigint := (
-        select m.amount_minor from card.card_messages m
-        where m.original_key = message.original_key and m.message_kind = 'ADVICE'
-            and m.state = 'APPLIED'
-        limit 1);
-    freed_minor bigint;
-begin
-    if earlier_minor <> told_minor then
-        return card.refused('ALREADY_ADVISED');
-    elsif earlier_minor = told_minor then
-        return card.applied('NO_EFFECT');
-    elsif original.state = 'UNKNOWN'
-        or (original.state in ('DECLINED', 'VERIFIED') and told_minor > 0)
-    then
-        return card.stand_in(message, original, account_id);
-    elsif told_minor = original.promised_minor then
-        return card.applied('NO_EFFECT');
-    elsif original.state = 'CAPTURED' and told_minor < original.promised_minor then
-        return card.refused('ALREADY_CAPTURED');
-    elsif held_minor = 0 then
-        return card.applied('NO_EFFECT');
-    elsif told_minor > original.promised_minor then
-        return card.applied('RAISED', told_minor - original.promised_minor, card.raise_hold(
-            original.hold_id, told_minor - original.promised_minor, key, moment));
-    end if;
-    -- Refused to the caller: nothing of it is left, whatever else has raised it.
-    freed_minor := case when told_minor = 0 and not original.is_increment then held_minor
-        else least(held_minor, original.promised_minor - told_minor) end;
-    return card.applied(case freed_minor when held_minor then 'RELEASED' else 'LOWERED' end,
-        freed_minor, card.void_hold(original.hold_id, freed_minor, key, moment));
+        (select c.account_id from card.cards c where c.card_id = message.card_id));
 end
-$$;
-
--- Writes down what a stand-in answered as a decision of the card: the answer to the original key when
--- nobody had decided it, else beside the decision that it overrules. It takes a number of the
--- card, so that whoever judges from a copy that has not seen it looks again.
-create function card.stand_in(
-    message card.card_message, original card.standing, account_id uuid
-) returns card.message_effect
-language plpgsql set search_path = pg_catalog as $$
-declare
-    is_approved boolean := message.amount_minor > 0
-        or message.reason is not distinct from 'STAND_IN_APPROVED';
-    id uuid := md5('advice:' || message.message_key)::uuid;
-    entry uuid := md5('advice-entry:' || message.message_key)::uuid;
-    number record;
-    hold card.holds;
-    effect card.message_effect;
-begin
-    if account_id is null and is_approved then
-        return card.refused('ACCOUNT_NOT_FOUND');
-    end if;
-    insert into card.card_states as s (card_id, version, last_decided_at)
-    values (coalesce(original.card_id, message.card_id), 1, card.moment_of(message))
-    on conflict (card_id) do update set
-        version = s.version + 1,
-        last_decided_at = greatest(s.last_decided_at, excluded.last_decided_at)
-    returning s.version, s.last_decided_at into number;
-    insert into card.authorizations (
-        authorization_id, idempotency_key, request_hash, message_kind, parent_authorization_id,
-        card_id, account_id, amount_minor, currency, merchant_id, mcc, merchant_country, channel,
-        network, decision, response_code, reason_code, is_stand_in, rule_hits, facts, rule_version,
-        card_version, available_minor, requested_at, decided_at)
-    select
-        id,
-        case when original.authorization_id is null then message.original_key
-            else message.message_key end,
-        message.request_hash, 'ADVICE', original.authorization_id,
-        coalesce(original.card_id, message.card_id), c.account_id, message.amount_minor,
-        coalesce(c.currency, message.currency, 'XXX'),
-        coalesce(message.merchant_id, a.merchant_id, ''), coalesce(message.mcc, a.mcc, '0000'),
-        coalesce(message.merchant_country, a.merchant_country, 'ZZ'),
-        coalesce(message.channel, message.body ->> 'channel', a.channel, 'ECOMMERCE'),
-        coalesce(message.network, a.network, 'DOMESTIC'),
-        case when is_approved then 'APPROVED' else 'DECLINED' end,
-        case when is_approved then '00' else '91' end,
-        case when is_approved then 'STAND_IN_APPROVED' else 'STAND_IN_DECLINED' end,
-        true, '[]', '{}', 'stand-in', number.version,
-        c.credit_limit_minor - c.posted_minor - c.held_minor,
-        card.moment_of(message), number.last_decided_at
-    from (values (1)) as always (one)
-    left join card.card_accounts c on c.account_id = stand_in.account_id
-    left join card.authorizations a on a.authorization_id = original.authorization_id;
-    if message.amount_minor = 0 then
-        effect := card.applied('RECORDED');
-    else
-        insert into card.holds (
-            hold_id, authorization_id, account_id, amount_minor, currency, expires_at)
-        select md5('advice-hold:' || message.message_key)::uuid, id, a.account_id, a.amount_minor,
-            a.currency, now() + card.hold_period(a.network, a.mcc)
-        from card.authorizations a where a.authorization_id = id
-        returning * into hold;
-        perform ledger.reserve(hold, id, entry, message.amount_minor, true,
-            'message:' || message.message_key, card.moment_of(message));
-        perform card.count_advice(id);
-        effect := card.applied('HELD', message.amount_minor, entry);
-    end if;
-    effect.authorization_id := id;
-    effect.hold_id := hold.hold_id;
-    return effect;
-end
-$$;
-
--- What a stand-in approved counts under the limits that have begun to count; those that begin later find
--- it among the decisions.
-create function card.count_advice(authorization_id uuid) returns void
-language sql set search_path = pg_catalog as $$
-    update card.spend_counters s
-    set approved_count = s.approved_count + 1,
-        approved_amount_minor = s.approved_amount_minor + a.amount_minor
-    from card.authorizations a
-    join card.card_accounts o on o.account_id = a.account_id
-    join card.programs p on p.program_id = o.program_id
-    join card.spend_limits l
-        on l.currency = a.currency
-            and (l.card_id = a.card_id or l.account_id = a.account_id or l.program_id = o.program_id)
-    where a.authorization_id = count_advice.authorization_id
-        and s.spend_limit_id = l.spend_limit_id
-        and s.period_start = card.period_start(l.period, a.decided_at, p.time_zone)
 $$;
 
 -- Of one presented before its authorization was known: what was held for it is to be released when it
@@ -175,8 +44,9 @@ $$;
 create function card.refusal_of(
     message card.card_message, original card.standing, account_id uuid
 ) returns text
-language sql stable set search_path = pg_catalog as $$
-    select case
+language plpgsql stable set search_path = pg_catalog as $$
+begin
+    return case
         when message.amount_minor < 0 then 'INVALID_AMOUNT'
         when message.message_kind in ('CLEARING', 'FORCE_POST', 'REFUND')
             and coalesce(message.amount_minor, 0) = 0 then 'INVALID_AMOUNT'
@@ -201,7 +71,8 @@ language sql stable set search_path = pg_catalog as $$
         when message.message_kind in ('CLEARING', 'FORCE_POST', 'REFUND')
             and exists (select from card.clearings c where c.network_ref = message.network_ref)
             then 'DUPLICATE_REFERENCE'
-    end
+    end;
+end
 $$;
 
 -- Applies one message whose account is locked, and writes it down; one that was parked is taken again.
@@ -211,7 +82,7 @@ language plpgsql set search_path = pg_catalog as $$
 declare
     original card.standing := card.standing_of(
         case when message.message_kind <> 'FORCE_POST' then message.original_key end);
-    account uuid := card.account_of(message);
+    account uuid := card.account_of(message, original);
     refusal text := card.refusal_of(message, original, account);
     effect card.message_effect;
 begin
@@ -261,7 +132,8 @@ $$;
 create function card.write_event(
     message card.card_message, effect card.message_effect, account_id uuid
 ) returns void
-language sql set search_path = pg_catalog as $$
+language plpgsql set search_path = pg_catalog as $$
+begin
     insert into card.card_events (
         card_event_id, occurred_at, account_id, card_id, authorization_id, hold_id, event_type,
         amount_minor, currency, network_ref)
@@ -278,13 +150,15 @@ language sql set search_path = pg_catalog as $$
         effect.applied_minor, c.currency, message.network_ref
     from card.card_accounts c
     left join card.authorizations a on a.authorization_id = effect.authorization_id
-    where c.account_id = write_event.account_id and effect.state = 'APPLIED'
+    where c.account_id = write_event.account_id and effect.state = 'APPLIED';
+end
 $$;
 
 -- Takes again what is parked for these keys; how many have ceased to wait. decide_and_hold calls it
 -- for what it approved.
 create function card.apply_parked(keys text[]) returns integer
-language plpgsql set search_path = pg_catalog as $$
+language plpgsql set search_path = pg_catalog
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     parked card.card_messages;
     taken integer := 0;
@@ -315,7 +189,8 @@ $$;
 -- were. Before that, whatever an authorization has come for after all is applied: the two
 -- may have passed each other.
 create function card.lapse_parked(moment timestamptz default now()) returns integer
-language plpgsql set search_path = pg_catalog as $$
+language plpgsql set search_path = pg_catalog
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     lapsed integer;
 begin
@@ -372,7 +247,8 @@ returns table (
     replayed boolean,
     conflict boolean
 )
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 #variable_conflict use_column
 declare
     raw jsonb[] := array(select jsonb_array_elements(messages));
@@ -381,17 +257,23 @@ declare
             'request_hash', encode(sha256(convert_to(element::text, 'UTF8')), 'hex'),
             'occurred_at', now()) || jsonb_strip_nulls(element))
         from unnest(raw) as element);
+    accounts uuid[];
     is_new boolean[];
 begin
+    accounts := array(
+        select card.account_of(batch[n], card.standing_of((batch[n]).original_key))
+        from generate_subscripts(batch, 1) n
+        order by n);
     perform from card.card_accounts a
-    where a.account_id in (select card.account_of(b) from unnest(batch) b)
+    where a.account_id = any (accounts)
     order by a.account_id
     for no key update;
     -- Of messages about nobody's account only the key keeps apart those that are the same.
     perform pg_advisory_xact_lock(hashtext('card.apply_messages'), k.hash)
     from (
-        select distinct hashtext(b.message_key) as hash from unnest(batch) b
-        where card.account_of(b) is null
+        select distinct hashtext((batch[n]).message_key) as hash
+        from generate_subscripts(batch, 1) n
+        where accounts[n] is null
         order by 1
     ) k;
     for attempt in 1..5 loop
