@@ -33,6 +33,14 @@ select
     a.decided_at, a.created_at
 from card.authorizations a
 """
+# Just what a history needs.
+ATTEMPTS: LiteralString = """
+select
+    a.card_version, a.decided_at, a.decision, a.amount_minor, a.approved_amount_minor,
+    a.merchant_id, a.mcc::text, a.merchant_country::text, a.channel, a.terminal_latitude_e6,
+    a.terminal_longitude_e6, a.currency::text
+from card.authorizations a
+"""
 
 
 def has_facts(row: Row) -> bool:

@@ -23,6 +23,7 @@ from streams.authorization.history import CardHistory
 from streams.authorization.judgement import Before
 from streams.authorization.policy import Verdict
 from streams.authorization.recorded import (
+    ATTEMPTS,
     DECISIONS,
     LOOKS_BACK,
     Row,
@@ -34,7 +35,7 @@ from streams.authorization.recorded import (
     request_of,
 )
 from streams.authorization.rules import RuleSet
-from streams.authorization.ruleset_source import from_row
+from streams.authorization.ruleset_source import from_file, from_row
 
 EARLIER: LiteralString = """
 where a.card_id = %(card_id)s and a.card_version < %(card_version)s
@@ -168,16 +169,18 @@ class Replayer:
     def _history(self, row: Row) -> tuple[int, CardHistory]:
         """How many decisions the card had had, and its history from those of the last day."""
         place = {**row, "since": row["decided_at"] - LOOKS_BACK}
-        attempts = [attempt_of(earlier) for earlier in self._rows(DECISIONS + EARLIER, place)]
+        attempts = [attempt_of(earlier) for earlier in self._rows(ATTEMPTS + EARLIER, place)]
         (count,) = self._rows(COUNT, place)
         return count["earlier"], CardHistory.of(row["card_version"] - 1, attempts)
 
     def _rules_of(self, version: str) -> RuleSet:
         if version not in self._rules:
             stored = self._rows(RULES, (version,))
-            if not stored:
+            # A worker that started without Postgres decided by the checkout's.
+            rules = from_row(version, stored[0]["document"]) if stored else from_file()
+            if rules.version != version:
                 raise NotReplayable(f"there is no version {version!r} of the rules any more")
-            self._rules[version] = from_row(version, stored[0]["document"])
+            self._rules[version] = rules
         return self._rules[version]
 
     def _rows(self, statement: str, arguments: Any) -> list[dict[str, Any]]:
@@ -229,6 +232,8 @@ def _judgement(row: Row, stood: Before, judged: judgement.Judged) -> Iterator[Ch
 
 
 def _notes(row: Row, verdict: Verdict, stood: Before) -> Iterator[str]:
+    lsn, source = row["facts"].get("lsn"), row["facts"].get("source")
+    yield f"facts were read from {source}{f' at {lsn}' if lsn else ''}"
     if verdict.approved and row["reason_code"] in judgement.STANDING:
         yield "how card and account stood under the lock is taken from the decision itself"
     for spend in stood.spends:
