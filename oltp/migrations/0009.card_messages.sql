@@ -280,7 +280,7 @@ begin
         begin
             is_new := card.take_messages(batch, raw);
             exit;
-        exception when sqlstate 'MR001' or unique_violation then
+        exception when sqlstate 'MR001' or sqlstate 'MR002' or unique_violation then
             -- A key or a reference that another batch, under other accounts, has just taken: judge
             -- again with that in sight.
             if attempt = 5 then

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +18,8 @@ from psycopg.rows import dict_row
 from tests.oltp.conftest import Database
 
 Row = dict[str, Any]
+# Of a purchase, as whoever stands in for us repeats it.
+FACTS = {"merchant_id": "M-1", "mcc": "5411", "merchant_country": "US", "channel": "CHIP"}
 
 
 @dataclass(frozen=True)
@@ -171,3 +175,16 @@ class Network:
             return connection.execute(
                 f"select * from {function}(%s)", (json.dumps(list(batch)),)
             ).fetchall()
+
+
+def together(network: Network, batches: list[list[Row]]) -> list[Row]:
+    """Each batch from a session of its own, all let go at the same moment."""
+    start = threading.Barrier(len(batches))
+
+    def run(batch: list[Row]) -> list[Row]:
+        start.wait()
+        send = network.apply if "message_key" in batch[0] else network.decide
+        return send(*batch)
+
+    with ThreadPoolExecutor(len(batches)) as pool:
+        return [answer for answers in pool.map(run, batches) for answer in answers]
