@@ -138,7 +138,7 @@ return case direction when 'DEBIT' then amount_minor else -amount_minor end;
 
 -- Refuses what does not add up, then moves the balances. Accounts are moved in id order, so that
 -- concurrent statements cannot deadlock.
--- Planned for index look-ups: see card.judge.
+-- Planned for index look-ups: see card.decide_and_hold.
 create function ledger.post() returns trigger
 language plpgsql security definer set search_path = pg_catalog
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$

@@ -88,8 +88,6 @@ end;
 
 -- The requests of a batch with what is stored of them, their accounts and cards. Slots number accounts
 -- and cards within the batch. A decision is never earlier than the one before it on its card.
--- Every query on it is planned for index look-ups: sessions live long, and a plan made while the tables
--- are empty must not read them whole when they have grown.
 create function card.asked(batch card.authorization_request[])
 returns table (
     ordinality bigint,
@@ -153,8 +151,7 @@ create function card.original_of(
     original_key text, card_id uuid, account_id uuid,
     batch card.authorization_request[], verdicts card.verdict[]
 ) returns card.original
-language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql as $$
 declare
     original card.original;
 begin

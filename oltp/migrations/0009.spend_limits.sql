@@ -54,8 +54,7 @@ create function card.count_spend(
     spend_limit_id uuid, period_start timestamptz,
     out approved_count bigint, out approved_amount_minor bigint
 )
-language plpgsql stable set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     select count(*) filter (where a.message_kind <> 'INCREMENT' and a.approved_minor > 0),
         coalesce(sum(a.approved_minor), 0)
@@ -87,8 +86,7 @@ $$;
 -- The limits that approvals of a batch would come under, by request. An inactive limit limits nothing
 -- but is counted on, so that it is right when it is active again.
 create function card.spend_checks(batch card.authorization_request[]) returns card.spend_check[]
-language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql as $$
 begin
     return array(
         select row(r.ordinality, dense_rank() over (order by l.spend_limit_id, s.period_start),
@@ -115,8 +113,7 @@ $$;
 create function card.open_counters(
     checks card.spend_check[], out approved_count bigint[], out approved_minor bigint[]
 )
-language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql as $$
 begin
     insert into card.spend_counters (
         spend_limit_id, period_start, approved_count, approved_amount_minor)
@@ -152,7 +149,8 @@ create function card.add_spend(
     card_id uuid, account_id uuid, amount_minor bigint, currency text, decided_at timestamptz
 ) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan as $$
 declare
     approval card.authorization_request;
     checks card.spend_check[];

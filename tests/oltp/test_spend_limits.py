@@ -1,4 +1,4 @@
-"""Spend limits: by card, account and program, in periods of the program's day, exact to the unit."""
+"""Spend limits: by card, account and program, in periods of the program's day, to the last unit."""
 
 from __future__ import annotations
 
