@@ -1,6 +1,6 @@
 -- What decisions are governed by and remember: spend limits, hold periods, versions of the rules, the
 -- state of each card, and what the network says afterwards.
--- depends: 0007.card
+-- depends: 0007.collateral
 
 -- Approved spend of a card, an account or a whole program in a period of the program's time zone, by
 -- count, by amount, or both. Only approvals in the limit's currency count.
