@@ -151,7 +151,8 @@ class Lives(RuleBasedStateMachine):
         twin = self._current(number)
         verdict = {} if is_wanted else DECLINED
         asked = request(self.card, amount, twin.key, **verdict)
-        is_approved = is_wanted and amount <= self.available
+        # A zero amount takes nothing, and fits whatever is available.
+        is_approved = is_wanted and (not amount or amount <= self.available)
         self.session.crashes = crash
         (answer,) = self.session.decide(asked)
         assert not answer["replayed"]
@@ -159,11 +160,18 @@ class Lives(RuleBasedStateMachine):
         self.sent.append(Sent(False, asked, answer))
         twin.decided(approve(twin.position, amount) if is_approved else decline(twin.position))
 
-    @rule(number=numbers, amount=amounts)
-    def ask_for_what_is_known(self, number: int, amount: int) -> None:
-        """A key that is known is answered as before, whoever gave the answer."""
-        if self.twins[number].is_known:
-            (answer,) = self.session.decide(request(self.card, amount, self.twins[number].key))
+    @rule(number=numbers, amount=amounts, is_message=st.booleans())
+    def use_a_known_key(self, number: int, amount: int, is_message: bool) -> None:
+        """A key that is known is answered as before, whoever gave the answer; a message that takes
+        it is a conflict, and is not kept."""
+        key = self.twins[number].key
+        if not self.twins[number].is_known:
+            return
+        if is_message:
+            (answer,) = self.session.apply(message(Kind.REVERSAL, key) | {"message_key": key})
+            assert (answer["outcome"], answer["conflict"]) == ("KEY_USED", True)
+        else:
+            (answer,) = self.session.decide(request(self.card, amount, key))
             assert answer["replayed"]
 
     @rule(number=numbers, amount=amounts, is_total=st.booleans(), crash=crashes)
@@ -219,47 +227,31 @@ class Lives(RuleBasedStateMachine):
         self.sent += [Sent(True, payload, answer) for payload, answer in pairs]
 
     @precondition(lambda self: self.sent)
-    @rule(data=st.data())
-    def repeat(self, data: st.DataObject) -> None:
-        """What was sent before is done already, and answered as then."""
+    @rule(data=st.data(), contradicts=st.booleans())
+    def repeat(self, data: st.DataObject, contradicts: bool) -> None:
+        """What was sent before is done already, and answered as then; the same key for something
+        else is a conflict. Neither changes anything."""
         sent = data.draw(st.sampled_from(self.sent))
-        answer = self._send(sent, sent.payload)
+        other = {"request_hash": "f" * 64, "amount_minor": 7} if contradicts else {}
+        send = self.session.apply if sent.is_message else self.session.decide
+        (answer,) = send({**sent.payload, **other})
         assert answer["replayed"]
-        assert not answer["conflict"]
+        assert answer["conflict"] is contradicts
         if sent.is_message and sent.answer["state"] != "PARKED":
-            assert {**answer, "replayed": False} == sent.answer
+            assert {**answer, "replayed": False, "conflict": False} == sent.answer
 
-    @precondition(lambda self: self.sent)
-    @rule(data=st.data())
-    def contradict(self, data: st.DataObject) -> None:
-        """The same key for something else is a conflict, and changes nothing."""
-        sent = data.draw(st.sampled_from(self.sent))
-        other = {**sent.payload, "request_hash": "f" * 64, "amount_minor": 7}
-        assert self._send(sent, other)["conflict"]
-
-    @rule(number=numbers)
-    def take_the_key_of_a_request(self, number: int) -> None:
-        """A message under the key of an authorization is a conflict too, and is not kept."""
-        twin = self.twins[number]
-        if twin.is_known:
-            taken = message(Kind.REVERSAL, twin.key) | {"message_key": twin.key}
-            (answer,) = self.session.apply(taken)
-            assert (answer["outcome"], answer["conflict"]) == ("KEY_USED", True)
-
-    @rule(number=numbers, is_over=st.booleans())
-    def tick(self, number: int, is_over: bool) -> None:
-        """The clock: the time of a hold is over, or of none."""
+    @rule(number=numbers, is_over=st.booleans(), is_late=st.booleans())
+    def tick(self, number: int, is_over: bool, is_late: bool) -> None:
+        """The clock: the time of a hold is over, or of what waits, or of nothing."""
         if is_over:
             self.twins[number].expire()
         assert self.session.count("card.expire_holds()") == 0
         assert self.session.count("card.lapse_parked()") == 0
-
-    @rule()
-    def give_up_waiting(self) -> None:
-        given_up = self.session.count("card.lapse_parked(now() + interval '2 days')")
-        assert given_up == self.waiting
-        for twin in self.lives:
-            twin.waiting.clear()
+        if is_late:
+            given_up = self.session.count("card.lapse_parked(now() + interval '2 days')")
+            assert given_up == self.waiting
+            for twin in self.lives:
+                twin.waiting.clear()
 
     @invariant()
     def postgres_stands_where_the_table_says(self) -> None:
@@ -306,15 +298,11 @@ class Lives(RuleBasedStateMachine):
         twin.agree(told, answer)
         self.sent.append(Sent(True, payload, answer))
 
-    def _send(self, sent: Sent, payload: Row) -> Row:
-        send = self.session.apply if sent.is_message else self.session.decide
-        return send(payload)[0]
-
 
 def test_no_life_leads_where_the_table_does_not(database):
     Lives.session = Session(Network(database))
     long_and_few = settings(
-        max_examples=20,
+        max_examples=25,
         stateful_step_count=50,
         deadline=None,
         suppress_health_check=list(HealthCheck),
