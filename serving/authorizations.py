@@ -5,30 +5,24 @@ from __future__ import annotations
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Request, Response
 
 from schemas.codes import Decision, Reason
 from schemas.codes_card import MessageKind
 from schemas.events import AuthorizationDecided, AuthorizationRequested, request_hash
-from serving import metrics
+from serving import headers, metrics
 from serving.answering import Answering
+from serving.headers import AskHeaders
 from serving.problems import Problem, ProblemDocument, key_reused, unreachable_database
 from serving.records import Records
-from serving.shapes import (
-    KEY,
-    AuthorizationAnswer,
-    AuthorizationRequest,
-    DeadlineMs,
-    StoredAuthorization,
-)
+from serving.shapes import AuthorizationAnswer, AuthorizationRequest, StoredAuthorization
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     409: {"model": ProblemDocument, "description": "The key was used before for another body."},
     422: {"model": ProblemDocument, "description": "The request is not valid; names each field."},
 }
-CorrelationId = Annotated[str | None, Header(pattern=KEY)]
 NOT_ASKED = {"network_transaction_id", "deadline_ms"}
 
 
@@ -36,27 +30,28 @@ def router(answering: Answering, records: Records) -> APIRouter:
     """The routes, over what answers and the stored decisions."""
     routes = APIRouter(prefix="/v1/authorizations", tags=["authorizations"])
 
-    @routes.post("", response_model=AuthorizationAnswer, responses=PROBLEMS)
-    async def authorize(
-        body: AuthorizationRequest,
-        idempotency_key: Annotated[str | None, Header(pattern=KEY)] = None,
-        deadline_ms: Annotated[DeadlineMs | None, Header(alias="Deadline-Ms")] = None,
-        x_correlation_id: CorrelationId = None,
-    ) -> Response:
+    @routes.post(
+        "",
+        response_model=AuthorizationAnswer,
+        responses=PROBLEMS,
+        openapi_extra={"parameters": headers.PARAMETERS},
+    )
+    async def authorize(body: AuthorizationRequest, request: Request) -> Response:
         """Decide an authorization, once for its key. The same key gets the same answer for ever.
 
         The key is `network_transaction_id`, or the Idempotency-Key header. When no decision comes
         within the deadline, or nobody can decide, the answer is marked `stand_in`: an approval
         within the card's small allowance, or a decline (91). It stays the key's answer.
         """
-        request = to_event(body, idempotency_key, deadline_ms, x_correlation_id)
+        said = headers.of(request)
+        event = to_event(body, said)
         started = time.perf_counter()
-        patience_s = (deadline_ms or body.deadline_ms) / 1000
+        patience_s = (said.deadline_ms or body.deadline_ms) / 1000
         with metrics.IN_FLIGHT.track_inprogress():
-            decision = await answering.answer(request, patience_s)
+            decision = await answering.answer(event, patience_s)
         answer = to_answer(decision, time.perf_counter() - started)
-        headers = {"X-Correlation-Id": request.correlation_id}
-        return Response(answer.model_dump_json(), 200, headers, "application/json")
+        told = {"X-Correlation-Id": event.correlation_id}
+        return Response(answer.model_dump_json(), 200, told, "application/json")
 
     @routes.get(
         "/{idempotency_key:path}",
@@ -81,24 +76,19 @@ def router(answering: Answering, records: Records) -> APIRouter:
     return routes
 
 
-def to_event(
-    body: AuthorizationRequest,
-    idempotency_key: str | None,
-    deadline_ms: int | None,
-    correlation_id: str | None,
-) -> AuthorizationRequested:
+def to_event(body: AuthorizationRequest, said: AskHeaders) -> AuthorizationRequested:
     """The request as the event that the decider reads."""
     now = datetime.now(UTC)
     request_id = str(uuid.uuid4())
     asked: dict[str, Any] = body.model_dump(mode="json", exclude=NOT_ASKED)
     return AuthorizationRequested(
         request_id=request_id,
-        idempotency_key=idempotency_key or body.network_transaction_id,
+        idempotency_key=said.idempotency_key or body.network_transaction_id,
         request_hash=request_hash(**asked),
         **asked,
         requested_at=now,
-        deadline_at=now + timedelta(milliseconds=deadline_ms or body.deadline_ms),
-        correlation_id=correlation_id or request_id,
+        deadline_at=now + timedelta(milliseconds=said.deadline_ms or body.deadline_ms),
+        correlation_id=said.correlation_id or request_id,
     )
 
 

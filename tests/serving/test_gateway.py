@@ -256,3 +256,31 @@ async def test_metrics_tell_stand_ins_the_circuit_and_what_waits_to_be_told(
     parts = (await gateway.get("/health", timeout=10)).json()["parts"]
     assert (parts["circuit"]["status"], parts["circuit"]["detail"]) == ("warn", "open")
     assert parts["journal"]["observed"] == 6
+
+
+BAD_HEADERS = [
+    ({"Idempotency-Key": "a b"}, "idempotency-key"),
+    ({"Deadline-Ms": "soon"}, "deadline-ms"),
+    ({"Deadline-Ms": "5"}, "deadline-ms"),
+    ({"X-Correlation-Id": "x" * 121}, "x-correlation-id"),
+]
+
+
+@pytest.mark.parametrize(("headers", "field"), BAD_HEADERS, ids=str)
+async def test_a_header_that_is_wrong_is_named(
+    gateway: httpx.AsyncClient, headers: dict[str, str], field: str
+) -> None:
+    answer = await gateway.post("/v1/authorizations", json=GOOD, headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+async def test_headers_stand_for_the_bodys_key_and_deadline_and_come_back(
+    gateway: httpx.AsyncClient,
+) -> None:
+    headers = {"Idempotency-Key": "K-1", "Deadline-Ms": "100", "X-Correlation-Id": "C-1"}
+    answer = await gateway.post("/v1/authorizations", json=GOOD, headers=headers)
+    assert answer.json()["idempotency_key"] == "K-1"
+    assert answer.headers["x-correlation-id"] == "C-1"
+    document = (await gateway.get("/openapi.json")).json()
+    parameters = document["paths"]["/v1/authorizations"]["post"]["parameters"]
+    assert {p["name"] for p in parameters} == {name.lower() for name in headers}
