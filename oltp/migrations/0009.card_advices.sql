@@ -55,8 +55,7 @@ create function card.stand_in(
 ) returns card.message_effect
 language plpgsql set search_path = pg_catalog as $$
 declare
-    is_approved boolean := message.amount_minor > 0
-        or message.reason is not distinct from 'STAND_IN_APPROVED';
+    is_approved boolean := message.amount_minor > 0;
     id uuid := md5('advice:' || message.message_key)::uuid;
     entry uuid := md5('advice-entry:' || message.message_key)::uuid;
     number record;
@@ -97,7 +96,7 @@ begin
     from (values (1)) as always (one)
     left join card.card_accounts c on c.account_id = stand_in.account_id
     left join card.authorizations a on a.authorization_id = original.authorization_id;
-    if message.amount_minor = 0 then
+    if not is_approved then
         effect := card.applied('RECORDED');
     else
         insert into card.holds (

@@ -38,6 +38,7 @@ language sql set search_path = pg_catalog as $$
         'PARKED', 'WAITING',
         jsonb_build_object('because_of', message.message_key),
         now() + card.park_period(), card.moment_of(message), clock_timestamp())
+    on conflict (message_key) do nothing
 $$;
 
 -- What no state can take, in words of MessageOutcome; null when there is none.

@@ -48,11 +48,12 @@ def test_a_stand_ins_refusal_of_what_nobody_decided_is_written_down(network):
     assert network.balances(card)[1] == 0
 
 
-def test_a_stand_ins_approval_of_a_verification_holds_nothing(network):
-    card, key = network.card(), "verified-in-our-name"
-    (told,) = network.apply(advice(key, 0, card, reason="STAND_IN_APPROVED"))
-    assert told["outcome"] == "RECORDED"
-    assert network.standing(key) == "VERIFIED"
+def test_a_verification_that_was_refused_in_our_name_stays_refused(network):
+    card, key = network.card(), "verified-late"
+    network.authorize(card, 0, key, message_kind="VERIFICATION")
+    assert network.apply(advice(key, 0, card))[0]["outcome"] == "NO_EFFECT"
+    (again,) = network.decide(request(card, 0, key))
+    assert (again["decision"], again["response_code"]) == ("DECLINED", "91")
 
 
 @pytest.mark.parametrize(
