@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date, timedelta
 from random import Random
+from time import process_time
 from timeit import repeat
 
 import orjson
@@ -178,4 +179,4 @@ def test_a_decision_takes_little_time() -> None:
         decide(REQUEST, facts, RULES, NOW)
 
     assert decide(REQUEST, facts, RULES, NOW).approved
-    assert min(repeat(work, number=1000, repeat=5)) / 1000 * 1e6 < 120
+    assert min(repeat(work, timer=process_time, number=1000, repeat=5)) / 1000 * 1e6 < 120
