@@ -210,9 +210,9 @@ class Journal:
             lock = self._file.with_suffix(".lock").open("w")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as error:
                 lock.close()
-                raise
+                raise OSError(f"another gateway has {self._file}; give this one its own") from error
             self._lock = lock
         writer = _connect(self._file)
         writer.executescript(SCHEMA)

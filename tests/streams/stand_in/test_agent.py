@@ -1,4 +1,4 @@
-"""What the agent makes of changes: the latest of each row, customers as they stand, what is over."""
+"""What the agent makes of changes: the latest of each row, customers as they stand, what ends."""
 
 import uuid
 from collections.abc import AsyncIterator
