@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import yaml
 from mode import Service
 from psycopg import AsyncConnection
@@ -27,6 +28,7 @@ from streams.outages import OUTAGES
 log = logging.getLogger(__name__)
 DEFAULT = Path(__file__).parents[2] / "schemas" / "rules" / "default.yaml"
 EVERY_S = 1.0
+NO_ANSWER: tuple[type[Exception], ...] = (*OUTAGES, psycopg.Error)
 # Documents that are known already are not sent again.
 IN_FORCE = """
 select v.version, v.status, v.document_sha256,
@@ -115,7 +117,7 @@ class RuleSetSource(Service):
             found = self._in_force(rows)
             if found is None and (self._current is None or self._current.is_cold):
                 found = await self._before(rows)
-        except OUTAGES as error:
+        except NO_ANSWER as error:
             self._away(error)
             return
         if self._is_away:
