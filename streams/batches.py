@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from mode import Service
 
 from schemas.topics import consumer_group
@@ -207,12 +207,13 @@ class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
                 continue
             try:
                 found = await consumer.getmany(*parts, timeout_ms=POLL_MS, max_records=BATCH_MAX)
-            except KafkaError as error:
+            except (KafkaError, ConsumerStoppedError) as error:
                 if not self.should_stop:
                     await self._wait(backoff, error)
                 continue
+            backoff.reset()
+            self._waiting.pop(asyncio.current_task(), None)
             if found and not self.should_stop:
-                backoff.reset()
                 async with self._busy[lane]:
                     await self._process(consumer, found)
 

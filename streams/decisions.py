@@ -23,16 +23,19 @@ class Decisions:
     def __init__(self, producer: AIOKafkaProducer, codec: Codec) -> None:
         self._producer = producer
         self._codec = codec
+        self._partitions = 0
 
     async def send(self, decided: Iterable[tuple[int, AuthorizationDecided]]) -> None:
-        """Send in order, each to the partition its request came from: one batch for each.
+        """Send in order, each to the partition with its request's number: one batch for each.
 
         Sending again after a crash repeats answers, never decisions.
         """
         await self._codec.prepare(TOPIC, SCHEMA)
+        if not self._partitions:
+            self._partitions = len(await self._producer.partitions_for(TOPIC))
         by_partition: dict[int, list[AuthorizationDecided]] = defaultdict(list)
         for partition, decision in decided:
-            by_partition[partition].append(decision)
+            by_partition[partition % self._partitions].append(decision)
         sent: list[asyncio.Future[Any]] = []
         for partition, decisions in by_partition.items():
             batch = self._producer.create_batch()

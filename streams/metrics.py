@@ -37,6 +37,11 @@ DECISION_SECONDS = Histogram(
     "From a request's arrival at the gateway to its answer on the topic.",
     buckets=FAST_S,
 )
+APPLIED = Counter(
+    "millrace_card_messages_total",
+    "Reversals and advices by what they came to, repetitions apart.",
+    ("kind", "outcome", "replayed"),
+)
 STALE = Counter(
     "millrace_stale_judgements_total",
     "Requests judged again, because their card had been decided on meanwhile.",

@@ -253,8 +253,15 @@ def _compare(judged: Judged) -> None:
 def count(answers: Collection[AuthorizationDecided]) -> None:
     """What was answered, and how long it took."""
     now = datetime.now(UTC).timestamp()
+    counted: Counter[tuple[str, str, bool]] = Counter()
     for answer in answers:
-        metrics.DECISION_SECONDS.observe(now - answer.requested_at.timestamp())
-    counted = Counter((answer.reason_code, answer.replayed) for answer in answers)
-    for (reason, replayed), times in counted.items():
-        metrics.DECISIONS.labels(reason, str(replayed).lower()).inc(times)
+        kind = answer.message_kind if answer.message_kind in APPLIED else ""
+        counted[kind, answer.reason_code, answer.replayed] += 1
+        if not kind:
+            metrics.DECISION_SECONDS.observe(now - answer.requested_at.timestamp())
+    for (kind, reason, replayed), times in counted.items():
+        labels = (reason, str(replayed).lower())
+        counter = (
+            metrics.APPLIED.labels(kind, *labels) if kind else metrics.DECISIONS.labels(*labels)
+        )
+        counter.inc(times)

@@ -24,11 +24,14 @@ POSITION = "_position"
 # Where a copy that was read from the database stood in the log.
 READ_AT = "_lsn"
 SANCTIONS = "sanctions"
+UNKNOWN = CardHistory.empty()
 Hash = Mapping[str, str]
 
 
-def from_hashes(card: Hash, account: Hash, customer: Hash, kyc: Hash) -> CardFacts | None:
-    """The facts in the copies, without a history; none when one of them is missing."""
+def from_hashes(
+    card: Hash, account: Hash, customer: Hash, kyc: Hash, history: CardHistory | None
+) -> CardFacts | None:
+    """The facts in the copies; none when one of them is missing, a history apart."""
     if not ("status" in card and "status" in account and "status" in customer and COMPLETE in kyc):
         return None
     return CardFacts(
@@ -54,6 +57,7 @@ def from_hashes(card: Hash, account: Hash, customer: Hash, kyc: Hash) -> CardFac
             if name[-len(POSITION) :] != POSITION and name not in (COMPLETE, SANCTIONS)
         ),
         is_sanctioned=kyc.get(SANCTIONS) == AmlCheckStatus.CONFIRMED_MATCH,
+        history=history or UNKNOWN,
         is_copy=True,
         lsn=_read_at(card, account, customer),
         source="redis",

@@ -66,11 +66,7 @@ class Facts:
         """
         found = {one: history for one in card_ids if (history := self.histories.get(one))}
         metrics.HISTORIES.labels("memory").inc(len(found))
-        copied, histories = await self._copies(card_ids, [c for c in card_ids if c not in found])
-        metrics.HISTORIES.labels("redis").inc(len(histories))
-        for card_id, history in histories.items():
-            self.histories.learn(card_id, history)
-        found |= histories
+        copied = await self._copies(card_ids, found)
         known = {
             card_id: facts
             for card_id, facts in copied.items()
@@ -81,9 +77,10 @@ class Facts:
         read, remembered = await asyncio.gather(
             self.read_record(missing), self._remember([c for c in card_ids if c not in found])
         )
-        found |= remembered
-        known |= read
-        return {card_id: replace(known[card_id], history=found[card_id]) for card_id in card_ids}
+        for card_id in {*read, *remembered}:
+            history = remembered[card_id] if card_id in remembered else found[card_id]
+            known[card_id] = replace(read.get(card_id) or known[card_id], history=history)
+        return known
 
     async def read_again(self, card_ids: Collection[str]) -> dict[str, CardFacts]:
         """All of it from the system of record, for whom the copies were too old."""
@@ -116,9 +113,10 @@ class Facts:
         return found
 
     async def _copies(
-        self, card_ids: Collection[str], unremembered: Sequence[str]
-    ) -> tuple[dict[str, CardFacts], dict[str, CardHistory]]:
-        """What Redis has of all of it."""
+        self, card_ids: Collection[str], histories: dict[str, CardHistory]
+    ) -> dict[str, CardFacts]:
+        """What Redis has of all of it, the histories that are not among those in mind too."""
+        unremembered = [one for one in card_ids if one not in histories]
         try:
             with self._breaker.calling():
                 await self._learn_owners([c for c in card_ids if c not in self._owners])
@@ -130,18 +128,19 @@ class Facts:
         except NO_REDIS as error:
             if not isinstance(error, CircuitBreakerError):
                 log.warning("Redis does not answer, facts come from Postgres: %r", error)
-            return {}, {}
-        found = {
-            one: facts
-            for number, (one, _) in enumerate(owned)
-            if (facts := copies.from_hashes(*hashes[4 * number : 4 * number + 4]))
-        }
-        histories = {
-            one: history
-            for one, text in zip(unremembered, texts, strict=True)
-            if text is not None and (history := copies.history(text))
-        }
-        return found, histories
+            return {}
+        for one, text in zip(unremembered, texts, strict=True):
+            if text is not None and (history := copies.history(text)):
+                self.histories.learn(one, history)
+                histories[one] = history
+                metrics.HISTORIES.labels("redis").inc()
+        found = {}
+        for number, (one, _) in enumerate(owned):
+            card, account, customer, kyc = hashes[4 * number : 4 * number + 4]
+            facts = copies.from_hashes(card, account, customer, kyc, histories.get(one))
+            if facts is not None:
+                found[one] = facts
+        return found
 
     async def _learn_owners(self, card_ids: Sequence[str]) -> None:
         if not card_ids:
