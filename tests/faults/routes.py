@@ -58,7 +58,8 @@ def own_gateway(stack: Stack, folder: Path, **addresses: str) -> Iterator[httpx.
     )
     app = create_app(settings, circuit_open_s=CIRCUIT_OPEN_S)
     port = _free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="error"))
+    # What it logs is the test's to show.
+    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_config=None))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
