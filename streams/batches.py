@@ -306,9 +306,8 @@ class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
                 passed_over += 1
             elif event is not _BURIED:
                 messages.append(Message(event, record))
-        if messages:
-            await self._handle(messages)
-        metrics.MESSAGES.labels(self.agent.name, "handled").inc(len(messages))
+        handled = await self._handle(messages) if messages else 0
+        metrics.MESSAGES.labels(self.agent.name, "handled").inc(handled)
         metrics.MESSAGES.labels(self.agent.name, "passed_over").inc(passed_over)
 
     async def _decoded(self, record: ConsumerRecord, error: Exception) -> Any:
@@ -322,18 +321,18 @@ class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
             await self._bury(record, reason)
             return _BURIED
 
-    async def _handle(self, messages: Sequence[Message]) -> None:
-        """The whole batch, or each on its own when one of them cannot be handled at all."""
+    async def _handle(self, messages: Sequence[Message]) -> int:
+        """The whole batch, or each on its own when one of them cannot be; says how many were."""
         try:
             await self._patiently(lambda: self.agent.handle(messages, self.means))
         except Exception as error:
             if len(messages) == 1:
                 log.exception("%s: cannot handle %s", self.agent.name, _place(messages[0].record))
                 await self._bury(messages[0].record, error)
-                return
+                return 0
             log.warning("%s: %s; trying the batch one by one", self.agent.name, error)
-            for message in messages:
-                await self._handle([message])
+            return sum([await self._handle([message]) for message in messages])
+        return len(messages)
 
     async def _bury(self, record: ConsumerRecord, error: Exception) -> None:
         await self._patiently(lambda: self.letters.send(record, error))
