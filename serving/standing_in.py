@@ -53,8 +53,8 @@ class StandIn:
         self._correcting: dict[str, tuple[str, AuthorizationDecided]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lookups: set[asyncio.Task[dict[str, Any] | None]] = set()
-        # What the decider has answered lately: a repeat is told the same.
-        self._decided: OrderedDict[str, tuple[str, AuthorizationDecided]] = OrderedDict()
+        # What was told lately and is in no journal: a repeat is told the same.
+        self._told_lately: OrderedDict[str, tuple[str, AuthorizationDecided]] = OrderedDict()
 
     async def stop(self) -> None:
         """Finish the answers that are being made or corrected."""
@@ -88,17 +88,20 @@ class StandIn:
         if request.idempotency_key in self._making:
             return None
         if not decision.conflict:
-            self._decided[request.idempotency_key] = (request.request_hash, decision)
-            if len(self._decided) > REMEMBERED:
-                self._decided.popitem(last=False)
+            self._remember(request, decision)
         return decision
+
+    def _remember(self, request: AuthorizationRequested, told: AuthorizationDecided) -> None:
+        self._told_lately[request.idempotency_key] = (request.request_hash, told)
+        if len(self._told_lately) > REMEMBERED:
+            self._told_lately.popitem(last=False)
 
     async def answer(self, request: AuthorizationRequested, until: float) -> AuthorizationDecided:
         """The answer, by the loop's time `until`; at once when everything needed is there."""
         key = request.idempotency_key
         if (told := self.told(request)) is not None:
             return told
-        if (made := self._decided.get(key)) is not None:
+        if (made := self._told_lately.get(key)) is not None:
             return _again(made[1], made[0], request)
         making = self._making.get(key)
         if making is None:
@@ -139,7 +142,9 @@ class StandIn:
         log.error("a stand-in answer could not be kept: %s", error)
         metrics.STAND_INS.labels(Decision.DECLINED, "UNWRITTEN").inc()
         self._advisor.tell_once(request)
-        return declined(request, reason=Reason.DECIDER_UNAVAILABLE)
+        decline = declined(request, reason=Reason.DECIDER_UNAVAILABLE)
+        self._remember(request, decline)
+        return decline
 
     def _corrected(
         self, request: AuthorizationRequested, answer: AuthorizationDecided, error: Exception
@@ -160,6 +165,7 @@ class StandIn:
             await self._write(request, answer)
         except JournalUnwritable:
             self._advisor.tell_once(request)
+            self._remember(request, answer)
         finally:
             del self._correcting[request.idempotency_key]
             self._advisor.wake()

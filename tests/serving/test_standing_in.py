@@ -246,10 +246,14 @@ async def test_an_answer_that_cannot_be_written_is_a_decline_and_is_told_neverth
     await Bank(office.client).rebuild(card.card_id)
     other = sqlite3.connect(office.folder / "stand-ins.sqlite", isolation_level=None)
     other.execute("begin immediate")
-    answer = await office.answer(asked(card_id=card.card_id), 2.0)
+    request = asked(card_id=card.card_id)
+    answer = await office.answer(request, 2.0)
     assert (answer.decision, answer.reason_code) == ("DECLINED", "DECIDER_UNAVAILABLE")
     other.execute("rollback")
     other.close()
+    again = await office.answer(request)
+    assert (again.decision, again.reason_code) == ("DECLINED", "DECIDER_UNAVAILABLE")
+    assert office.journal.told(request.idempotency_key) is None
 
 
 async def test_without_redis_and_postgres_the_answer_is_a_decline_within_the_time_left(
