@@ -17,10 +17,6 @@
 -- counters, keys, new states of cards. A writer that locks an account first is in this order too.
 -- depends: 0009.spend_limits
 
--- Rows with their facts are some 2 kB: kept whole, because to compress each cost a twentieth of its
--- decision.
-alter table card.authorizations set (toast_tuple_target = 8160);
-
 -- The verdicts of a batch whose accounts and card states the caller has locked, in its order; moves the
 -- spend counters. What must hold exactly is judged here and nowhere else: state of account and card,
 -- currency, available credit, spend limits, what an increment raises. Earlier approvals of the batch
@@ -30,7 +26,7 @@ language plpgsql as $$
 declare
     verdicts card.verdict[];
     verdict card.verdict;
-    request record;
+    request card.asked_request;
     original card.original;
     -- By slot of the account, of the card, of the counter.
     available bigint[];
@@ -38,7 +34,8 @@ declare
     is_behind boolean[];
     counts bigint[];
     amounts bigint[];
-    checks card.spend_check[] := card.spend_checks(batch);
+    asked card.asked_request[] := array(select a from card.asked(batch) a);
+    checks card.spend_check[] := card.spend_checks(asked);
     next_check integer := 1;
     first_check integer;
     check_of card.spend_check;
@@ -49,7 +46,7 @@ begin
         select c.approved_count, c.approved_minor into counts, amounts
         from card.open_counters(checks) c;
     end if;
-    for request in select a.* from card.asked(batch) a order by a.ordinality loop
+    foreach request in array asked loop
         verdict := null;
         verdict.is_new := false;
         verdict.is_stale := false;
@@ -318,8 +315,8 @@ end
 $$;
 
 -- Its settings hold for all it calls. Look-ups by index: sessions live long, and a plan made while the
--- tables are empty must not read them whole when they have grown. One plan for batches of every size:
--- planning anew was two fifths of a decision alone.
+-- tables are empty must not read them whole when they have grown. One plan for batches of every size, as
+-- soon as there is something to plan on: planning anew was two fifths of a decision alone.
 create function card.decide_and_hold(requests jsonb)
 returns table (
     request_id text,
@@ -338,7 +335,7 @@ returns table (
 )
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-set plan_cache_mode = force_generic_plan as $$
+set plan_cache_mode = auto as $$
 #variable_conflict use_column
 declare
     batch card.authorization_request[] := array(
@@ -346,6 +343,9 @@ declare
     verdicts card.verdict[];
     keys text[];
 begin
+    if pg_relation_size('card.authorizations') > 1000000 then
+        perform set_config('plan_cache_mode', 'force_generic_plan', true);
+    end if;
     perform pg_advisory_xact_lock_shared(hashtext('card.spend_limits'));
     perform from card.card_accounts a
     where a.account_id in (select r.account_id from unnest(batch) r)
@@ -373,21 +373,26 @@ begin
     -- than what is decided, an advice has brought it.
     return query
     select
-        r.request_id, d.authorization_id, d.account_id, coalesce(told.decision, d.decision),
-        coalesce(told.response_code, d.response_code::text),
-        coalesce(told.reason_code, d.reason_code),
-        coalesce(told.approved_minor, case d.decision
+        r.request_id,
+        coalesce(d.authorization_id, case when v.is_new then r.authorization_id end),
+        coalesce(d.account_id, v.account_id), coalesce(told.decision, d.decision, v.decision),
+        coalesce(told.response_code, d.response_code::text, v.response_code),
+        coalesce(told.reason_code, d.reason_code, v.reason_code),
+        coalesce(told.approved_minor, v.approved_minor, case d.decision
             when 'APPROVED' then coalesce(d.approved_amount_minor, d.amount_minor)
             when 'DECLINED' then 0 end),
-        d.decided_at, case when not v.is_stale then not v.is_new end,
-        -- A row that an advice made has the advice's hash.
-        case when d.message_kind = 'ADVICE' then d.card_id <> r.card_id or d.currency <> r.currency
+        coalesce(d.decided_at, v.decided_at), case when not v.is_stale then not v.is_new end,
+        case when v.is_new then false
+            -- A row that an advice made has the advice's hash.
+            when d.message_kind = 'ADVICE' then d.card_id <> r.card_id or d.currency <> r.currency
             else d.request_hash <> r.request_hash end,
-        v.is_stale, d.is_stand_in or told.decision is not null, d.card_version
+        v.is_stale,
+        case when not v.is_stale then coalesce(d.is_stand_in, false) or told.decision is not null end,
+        coalesce(d.card_version, v.card_version)
     from unnest(batch) with ordinality as r
     cross join lateral (select (verdicts[r.ordinality]).*) v
     left join card.authorizations d
-        on d.idempotency_key = r.idempotency_key and not v.is_stale
+        on d.idempotency_key = r.idempotency_key and not v.is_new and not v.is_stale
     left join lateral (
         select
             case when m.amount_minor > 0 then 'APPROVED' else 'DECLINED' end as decision,
@@ -396,7 +401,7 @@ begin
                 as reason_code,
             m.amount_minor as approved_minor
         from card.card_messages m
-        where not v.is_new and m.original_key = d.idempotency_key and m.message_kind = 'ADVICE'
+        where m.original_key = d.idempotency_key and m.message_kind = 'ADVICE'
             and m.state = 'APPLIED'
         order by m.created_at desc
         limit 1

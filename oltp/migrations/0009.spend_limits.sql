@@ -85,14 +85,14 @@ $$;
 
 -- The limits that approvals of a batch would come under, by request. An inactive limit limits nothing
 -- but is counted on, so that it is right when it is active again.
-create function card.spend_checks(batch card.authorization_request[]) returns card.spend_check[]
+create function card.spend_checks(asked card.asked_request[]) returns card.spend_check[]
 language plpgsql as $$
 begin
     return array(
         select row(r.ordinality, dense_rank() over (order by l.spend_limit_id, s.period_start),
             l.spend_limit_id, s.period_start, case when l.is_active then l.count_limit end,
             case when l.is_active then l.amount_limit_minor end)::card.spend_check
-        from card.asked(batch) r
+        from unnest(asked) r
         cross join lateral (
             select x.* from card.spend_limits x where x.card_id = r.card_id
             union all
@@ -149,8 +149,7 @@ create function card.add_spend(
     card_id uuid, account_id uuid, amount_minor bigint, currency text, decided_at timestamptz
 ) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-set plan_cache_mode = force_generic_plan as $$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     approval card.authorization_request;
     checks card.spend_check[];
@@ -161,7 +160,7 @@ begin
     approval.currency := currency;
     approval.decided_at := decided_at;
     approval.decision := 'APPROVED';
-    checks := card.spend_checks(array[approval]);
+    checks := card.spend_checks(array(select a from card.asked(array[approval]) a));
     perform card.open_counters(checks);
     update card.spend_counters c
     set approved_count = c.approved_count + 1,
