@@ -177,7 +177,7 @@ def _test(name: str, symbol: str, limit: Any, path: str) -> Condition:
 
 def _membership(value: Values, path: str) -> Condition:
     name = value["field"]
-    if name not in TEXTS:
+    if name not in FIELDS:  # a tuple, for a name may be anything
         raise RuleError(
             f"{path}.field", f"no field is called {name!r}", f"use one of {', '.join(FIELDS)}"
         )

@@ -5,7 +5,7 @@ from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from schemas.codes import Reason
@@ -35,6 +35,7 @@ def test_the_textbook_line() -> None:
 
 
 @given(AMOUNTS, AMOUNTS)
+@settings(deadline=None)
 def test_what_is_shown_is_never_healthier_than_it_is(numerator: Decimal, owed: Decimal) -> None:
     shown = health_factor(numerator, owed)
     exact = Fraction(numerator) / Fraction(owed)
@@ -47,6 +48,7 @@ def test_what_is_shown_is_never_healthier_than_it_is(numerator: Decimal, owed: D
     st.decimals("0.1", "1", places=4), st.decimals("0", "0.2", places=4),
     st.decimals("0.01", "0.99", places=4),
 )  # fmt: skip
+@settings(deadline=None)
 def test_a_liquidation_changes_health_by_the_published_identity(
     numerator: Decimal, debt: Decimal, threshold: Decimal, bonus: Decimal, share: Decimal
 ) -> None:
@@ -67,6 +69,7 @@ def test_a_liquidation_changes_health_by_the_published_identity(
     st.integers(0, 10**9), st.integers(1, 10**9), st.decimals("0", "10000000", places=8),
     st.decimals("0", "10000000", places=8), st.sampled_from(["USD", "JPY", "KWD"]),
 )  # fmt: skip
+@settings(deadline=None)
 def test_an_amount_passes_exactly_when_the_floor_holds_after_it(
     held: int, amount: int, numerator: Decimal, debt: Decimal, currency: str
 ) -> None:

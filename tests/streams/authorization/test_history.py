@@ -138,6 +138,7 @@ def requests(draw: st.DrawFn) -> AuthorizationRequested:
 
 
 @given(lives(), requests(), GAPS, st.integers(0, 3))
+@settings(deadline=None)
 def test_every_feature_is_what_counting_by_hand_gives(
     life: list[Attempt], request_: AuthorizationRequested, later_ms: int, more_days: int
 ) -> None:
@@ -147,6 +148,7 @@ def test_every_feature_is_what_counting_by_hand_gives(
 
 
 @given(lives(), requests(), GAPS)
+@settings(deadline=None)
 def test_a_history_that_grew_is_the_one_read_from_the_record(
     life: list[Attempt], request_: AuthorizationRequested, later_ms: int
 ) -> None:
@@ -163,6 +165,7 @@ def test_a_history_that_grew_is_the_one_read_from_the_record(
 
 
 @given(lives(), lives(), lives(), requests())
+@settings(deadline=None)
 def test_a_history_does_not_change_when_others_grow_from_it(
     life: list[Attempt], one: list[Attempt], other: list[Attempt], request_: AuthorizationRequested
 ) -> None:
@@ -179,6 +182,7 @@ def test_a_history_does_not_change_when_others_grow_from_it(
 
 
 @given(lives(), requests(), GAPS)
+@settings(deadline=None)
 def test_bytes_and_back_is_the_same_history_and_grows_the_same(
     life: list[Attempt], request_: AuthorizationRequested, later_ms: int
 ) -> None:
@@ -192,6 +196,7 @@ def test_bytes_and_back_is_the_same_history_and_grows_the_same(
 
 
 @given(lives(), requests(), GAPS)
+@settings(deadline=None)
 def test_a_week_later_everything_is_the_same(
     life: list[Attempt], request_: AuthorizationRequested, later_ms: int
 ) -> None:
@@ -329,7 +334,7 @@ def test_attempts_are_read_from_rows() -> None:
     assert Attempt.from_row(row).decided_at_ms == milliseconds(NOW)
 
 
-@settings(max_examples=20)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(0, 2000), min_size=2, max_size=50))
 def test_distances_between_countries_are_symmetric_and_never_more_than_between_their_places(
     seeds: list[int],

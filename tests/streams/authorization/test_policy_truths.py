@@ -8,7 +8,7 @@ from timeit import repeat
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import AuthorizationRequested
@@ -85,6 +85,7 @@ ANY_REQUEST = st.builds(
 
 
 @given(ANY_REQUEST, ANY_FACTS)
+@settings(deadline=None)
 def test_no_approval_is_late_beyond_the_available_credit_or_for_an_unusable_card(
     request_: AuthorizationRequested, facts: CardFacts
 ) -> None:
@@ -105,6 +106,7 @@ def test_no_approval_is_late_beyond_the_available_credit_or_for_an_unusable_card
 
 
 @given(ANY_REQUEST, ANY_FACTS, st.integers(0, 999_999))
+@settings(deadline=None)
 def test_what_was_written_down_leads_to_the_same_verdict(
     request_: AuthorizationRequested, facts: CardFacts, micros: int
 ) -> None:
@@ -144,6 +146,7 @@ def later_by(facts: CardFacts, life: list[Attempt], by: timedelta) -> CardFacts:
 
 
 @given(ANY_REQUEST, ANY_FACTS, st.sampled_from(LIVES))
+@settings(deadline=None)
 def test_a_week_later_the_verdict_is_the_same(
     request_: AuthorizationRequested, facts: CardFacts, life: list[Attempt]
 ) -> None:
@@ -161,6 +164,7 @@ def test_a_week_later_the_verdict_is_the_same(
 
 
 @given(st.randoms(use_true_random=False), ANY_REQUEST, ANY_FACTS)
+@settings(deadline=None)
 def test_the_order_of_rules_in_the_document_changes_nothing(
     chance: Random, request_: AuthorizationRequested, facts: CardFacts
 ) -> None:

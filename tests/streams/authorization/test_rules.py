@@ -1,12 +1,11 @@
 """Rules as data: what conditions mean, what a document must be, and how it says what it is not."""
 
 import contextlib
-import copy
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.codes import Reason
@@ -129,6 +128,7 @@ def plainly(written: dict[str, Any], values: dict[str, Any]) -> bool:
 
 
 @given(CONDITIONS, ANY_VALUES)
+@settings(deadline=None)
 def test_compiled_conditions_are_the_written_ones(
     written: dict[str, Any], values: dict[str, Any]
 ) -> None:
@@ -245,29 +245,41 @@ def test_a_document_that_cannot_be_used_says_where_what_and_what_to_do(
     assert remedy in what_to_do
 
 
+KEYS = ["id", "when", "all", "any", "not", "feature", "field", "in", "not_in", ">", 7]
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["id", "when", "all", "feature", "field", "in", ">"]), inner
-        )
-    ),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["card_attempts_1m", "amount_minor", "mcc", "5411", "{mcc}"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
     max_leaves=8,
 )
+PLACES = [
+    *[[one] for one in ("version", "rules", "risk", "health")],
+    *[["rules", 0, one] for one in ("id", "stage", "reason", "when", "explanation")],
+    *[["risk", one] for one in ("decline_at", "points")],
+    *[["risk", "points", 0, one] for one in ("id", "points", "when", "explanation")],
+    *[["health", one] for one in ("programs", "floor", "stale_after_s")],
+    ["rules", 1, "when", "all", 0, "field"],
+    ["rules", 1, "when", "all", 0, "in"],
+    ["rules", 4, "when", "feature"],
+    ["rules", 4, "when", ">="],
+    ["rules", 7, "when", "all", 1, ">="],
+]
 
 
-@given(ANYTHING, st.sampled_from(["version", "rules", "risk", "health", "when", "stage", "points"]))
+@given(ANYTHING, st.sampled_from(PLACES))
+@example({"field": []}, ["rules", 0, "when"])
+@settings(deadline=None, max_examples=300)
 def test_whatever_stands_in_a_document_it_is_used_or_refused_in_words(
-    anything: Any, where: str
+    anything: Any, where: list[Any]
 ) -> None:
-    written = copy.deepcopy(document())
-    if where in {"when", "stage"}:
-        written["rules"][0][where] = anything
-    elif where == "points":
-        written["risk"]["points"][0][where] = anything
-    else:
-        written[where] = anything
+    written = place = document()
+    for step in where[:-1]:
+        place = place[step]
+    place[where[-1]] = anything
     with contextlib.suppress(RuleError):
         RuleSet.parse(written)
 
@@ -306,6 +318,7 @@ FIRING = [
 
 
 @given(st.permutations(FIRING), st.permutations(RISK["points"]))
+@settings(deadline=None)
 def test_where_a_rule_stands_in_the_document_means_nothing(
     order: list[dict[str, Any]], points: list[dict[str, Any]]
 ) -> None:

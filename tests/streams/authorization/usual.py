@@ -1,5 +1,6 @@
 """The usual request for the usual card, which the default rules approve, and variations of both."""
 
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from streams.authorization.policy import Account, Card, CardFacts, Customer, Kyc
 from streams.authorization.rules import RuleSet
 
 FILE = Path(__file__).parents[3] / "schemas" / "rules" / "default.yaml"
+DOCUMENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 NOW_MS = milliseconds(NOW)
 REQUEST = AuthorizationRequested(
@@ -42,7 +44,7 @@ FACTS = CardFacts(
 
 def document() -> dict[str, Any]:
     """The default rules, to be changed."""
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return deepcopy(DOCUMENT)
 
 
 RULES = RuleSet.parse(document())
