@@ -403,3 +403,55 @@ def test_a_batch_is_taken_in_rounds_that_keep_the_order_of_each_card() -> None:
         about(request(one), MessageKind.ADVICE),
     ]
     assert list(agent.rounds(batch)) == [[0, 1, 4], [2, 5], [3, 6], [7], [8]]
+
+
+COLLATERAL = """
+with priced as (
+    insert into card.prices (price_id, asset, quote_currency, price, source, observed_at)
+    values (gen_random_uuid(), %(asset)s, 'USD', 2, 'test', %(seen_at)s)
+), line as (
+    insert into card.card_accounts (
+        account_id, customer_id, program_id, currency, credit_limit_minor, opened_on)
+    values (%(account_id)s, %(customer_id)s, 'collateral', 'USD', 1000000, current_date)
+    returning customer_id, account_id
+), plastic as (
+    insert into card.cards (card_id, account_id, product, issued_on, expires_on)
+    select %(card_id)s, account_id, 'GOLD', current_date, current_date + 1000 from line
+), position as (
+    insert into card.positions (
+        position_id, customer_id, account_id, debt_asset, debt_amount, opened_at)
+    select gen_random_uuid(), customer_id, account_id, %(asset)s, 10, now() from line
+    returning position_id
+)
+insert into card.position_collaterals (
+    position_collateral_id, position_id, asset, amount, liquidation_threshold)
+select gen_random_uuid(), position_id, %(asset)s, 100, 0.8 from position
+"""
+
+
+@pytest.mark.parametrize(
+    ("age_s", "amount_minor", "reason"),
+    [(0, 12_500, "APPROVED"), (0, 12_600, "HEALTH_TOO_LOW"), (3600, 1, "PRICE_STALE")],
+)
+async def test_a_line_with_collateral_is_judged_by_its_health_at_the_latest_price(
+    postgres_only: Stack, desk: Desk, age_s: int, amount_minor: int, reason: str
+) -> None:
+    card = UsableCard(str(uuid.uuid4()), str(uuid.uuid4()), new_card(desk.dsn).customer_id)
+    seen_at = datetime.now(UTC) - timedelta(seconds=age_s)
+    line = {**vars(card), "asset": str(uuid.uuid4()), "seen_at": seen_at}
+    with psycopg.connect(postgres_only.env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
+        connection.execute(COLLATERAL, line)
+    # 100 x 2 x 0.8 = 160 counts; 20 are owed already; 160 / 1.10 is 145.45.
+    for _ in range(2):  # the second time there are copies, which do not have it
+        (decided,) = await desk.decide(request(card, amount_minor, currency="USD"))
+        assert decided.reason_code == reason
+        await asyncio.sleep(0.05)
+        amount_minor = min(amount_minor, 1) if reason == "APPROVED" else amount_minor
+
+
+def test_a_request_under_a_later_schema_is_read_as_far_as_it_is_known() -> None:
+    asked = request(UsableCard("c", "", ""))
+    later = {**vars(asked), "something_new": 1}
+    codec = SimpleNamespace(decode=lambda value, name: later)
+    record = SimpleNamespace(value=b"x")
+    assert agent.decode(codec, record) == asked  # type: ignore[arg-type]
