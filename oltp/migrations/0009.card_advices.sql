@@ -71,6 +71,11 @@ begin
         version = s.version + 1,
         last_decided_at = greatest(s.last_decided_at, excluded.last_decided_at)
     returning s.version, s.last_decided_at into number;
+    if is_approved then
+        perform card.add_spend(coalesce(original.card_id, message.card_id), c.account_id,
+            message.amount_minor, c.currency, number.last_decided_at)
+        from card.card_accounts c where c.account_id = stand_in.account_id;
+    end if;
     insert into card.authorizations (
         authorization_id, idempotency_key, request_hash, message_kind, parent_authorization_id,
         card_id, account_id, amount_minor, currency, merchant_id, mcc, merchant_country, channel,
@@ -107,29 +112,10 @@ begin
         returning * into hold;
         perform ledger.reserve(hold, id, entry, message.amount_minor, true,
             'message:' || message.message_key, card.moment_of(message));
-        perform card.count_advice(id);
         effect := card.applied('HELD', message.amount_minor, entry);
     end if;
     effect.authorization_id := id;
     effect.hold_id := hold.hold_id;
     return effect;
 end
-$$;
-
--- What a stand-in approved counts under the limits that have begun to count; those that begin later find
--- it among the decisions.
-create function card.count_advice(authorization_id uuid) returns void
-language sql set search_path = pg_catalog as $$
-    update card.spend_counters s
-    set approved_count = s.approved_count + 1,
-        approved_amount_minor = s.approved_amount_minor + a.amount_minor
-    from card.authorizations a
-    join card.card_accounts o on o.account_id = a.account_id
-    join card.programs p on p.program_id = o.program_id
-    join card.spend_limits l
-        on l.currency = a.currency
-            and (l.card_id = a.card_id or l.account_id = a.account_id or l.program_id = o.program_id)
-    where a.authorization_id = count_advice.authorization_id
-        and s.spend_limit_id = l.spend_limit_id
-        and s.period_start = card.period_start(l.period, a.decided_at, p.time_zone)
 $$;

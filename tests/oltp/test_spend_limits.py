@@ -269,16 +269,25 @@ def test_what_a_limit_counts_never_changes(issuer, change):
         issuer.do(f"update card.spend_limits set {change} where spend_limit_id = %s", made)
 
 
-def test_what_a_stand_in_approved_counts_and_may_be_over(issuer):
-    card = issuer.card()
-    made = issuer.limit("card", card.card_id, count=2, amount=1_000)
-    issuer.authorize(card, 600)
-    told = {"card_id": card.card_id, "amount_minor": 500, "currency": "USD", "merchant_id": "M-1"}
-    (applied,) = issuer.apply(
-        message("ADVICE", str(uuid4()), mcc="5411", merchant_country="US", channel="CHIP", **told)
-    )
+def stand_in(issuer: Issuer, card: Card, amount: int) -> None:
+    """Somebody approved for us what we had not seen."""
+    told = {"card_id": card.card_id, "amount_minor": amount, "currency": "USD"}
+    seen = {"merchant_id": "M-1", "mcc": "5411", "merchant_country": "US", "channel": "CHIP"}
+    (applied,) = issuer.apply(message("ADVICE", str(uuid4()), **told, **seen))
     assert applied["state"] == "APPLIED"
-    assert issuer.counter(made) == (2, 1_100)
+
+
+@pytest.mark.parametrize("earlier", [600, 0])
+def test_what_a_stand_in_approved_counts_once_and_may_be_over(issuer, earlier):
+    """Also when it is the first of its period."""
+    card = issuer.card()
+    made = issuer.limit("card", card.card_id, count=1, amount=400)
+    issuer.do("update card.spend_limits set is_active = false where spend_limit_id = %s", made)
+    if earlier:
+        issuer.authorize(card, earlier)
+    issuer.do("update card.spend_limits set is_active = true where spend_limit_id = %s", made)
+    stand_in(issuer, card, 500)
+    assert issuer.counter(made) == (2 if earlier else 1, 500 + earlier)
     assert codes(issuer.decide(request(card, 1))) == ["65"]
     issuer.everything_agrees()
 
