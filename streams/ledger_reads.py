@@ -38,12 +38,12 @@ left join lateral (
     from (
         select k.asset, k.amount, k.liquidation_threshold as threshold, true as is_collateral
         from card.positions o join card.position_collaterals k using (position_id)
-        where o.customer_id = a.customer_id and o.account_id = a.account_id
-            and o.status = 'OPEN' and k.amount > 0
+        where g.is_collateralized and o.customer_id = a.customer_id
+            and o.account_id = a.account_id and o.status = 'OPEN' and k.amount > 0
         union all
         select o.debt_asset, o.debt_amount, 1, false from card.positions o
-        where o.customer_id = a.customer_id and o.account_id = a.account_id
-            and o.status = 'OPEN' and o.debt_amount > 0
+        where g.is_collateralized and o.customer_id = a.customer_id
+            and o.account_id = a.account_id and o.status = 'OPEN' and o.debt_amount > 0
     ) p
     left join lateral (
         select r.price, r.observed_at from card.prices r
@@ -51,7 +51,7 @@ left join lateral (
         order by r.observed_at desc, r.created_at desc, r.price_id limit 1
     ) q on true
     having count(*) > 0
-) h on g.is_collateralized
+) h on true
 where c.card_id = any(%s::uuid[])
 """
 

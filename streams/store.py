@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
+import orjson
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -19,15 +21,21 @@ from redis.exceptions import ConnectionError
 NO_POSITION = ""
 COMPLETE = "complete"
 
+# KEYS: hashes. ARGV: what to write to each, as JSON: guard, position, time to live, fields to drop,
+# then fields and values to set. One command, so one answer to parse.
 APPLY_IF_NEWER = """
-local seen = redis.call('HGET', KEYS[1], ARGV[1])
-if seen and seen >= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-local dropped = tonumber(ARGV[4])
-for i = 5, 4 + dropped do redis.call('HDEL', KEYS[1], ARGV[i]) end
-for i = 5 + dropped, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return 1
+local applied = {}
+for i, key in ipairs(KEYS) do
+  local guard, position, ttl, drop, fields = unpack(cjson.decode(ARGV[i]))
+  local seen = redis.call('HGET', key, guard)
+  applied[i] = (seen and seen >= position) and 0 or 1
+  if applied[i] == 1 then
+    redis.call('HSET', key, guard, position, unpack(fields))
+    for _, name in ipairs(drop) do redis.call('HDEL', key, name) end
+    redis.call('EXPIRE', key, ttl)
+  end
+end
+return applied
 """
 
 # KEYS: set, meta. ARGV: position, time to live, oldest age kept (ms), complete, (score, member)...
@@ -98,12 +106,12 @@ class Store:
 
     async def apply(self, writes: Sequence[Write]) -> list[bool]:
         """Apply each write unless something newer is there already; says which were applied."""
-        pipe = self._client.pipeline(transaction=False)
-        for write in writes:
-            fields = [part for pair in write.fields.items() for part in pair]
-            counts: list[Any] = [write.guard, write.position, write.ttl_s, len(write.drop)]
-            await self._apply([write.key], [*counts, *write.drop, *fields], client=pipe)
-        return [bool(applied) for applied in await pipe.execute()]
+        asked = [
+            orjson.dumps((w.guard, w.position, w.ttl_s, w.drop, [*chain(*w.fields.items())]))
+            for w in writes
+        ]
+        applied = await self._apply([write.key for write in writes], asked) if writes else []
+        return [bool(one) for one in applied]
 
     async def add(self, additions: Sequence[Attempts]) -> int:
         """Add members to velocity sets and trim what no window reaches; says how many were new."""
