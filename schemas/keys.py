@@ -58,7 +58,7 @@ STAND_INS_TTL_S = 24 * 3600
 
 
 def epoch() -> str:
-    """HASH: which run of Redis (run_id) has complete stand-in copies, and which epoch they carry."""
+    """HASH: which run of Redis (run_id) has complete stand-in copies, and of which epoch."""
     return "epoch"
 
 
