@@ -6,26 +6,24 @@ import json
 import os
 import random
 import subprocess
-import threading
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import uvicorn
 
 from millrace.stack import Stack
 from millrace.stack.environment import HOST
+from millrace.stack.layout import CHECKOUT
 from millrace.stack.ports import FIRST_PORT, LAST_PORT, is_free
-from serving.app import create_app
-from serving.settings import Settings
 from tests.cards import eventually
 from tests.faults.proxy import Proxy
 
 LISTENER = "PROXIED"
 # A caller's patience with a decider that fails is a minute; a test's is shorter.
-CIRCUIT_OPEN_S = 1.0
+CIRCUIT_OPEN_S = "1"
 
 
 @contextmanager
@@ -46,30 +44,21 @@ def rerouted(stack: Stack, *parts: str, **variables: str) -> Iterator[None]:
 
 
 @contextmanager
-def own_gateway(stack: Stack, folder: Path, **addresses: str) -> Iterator[httpx.Client]:
+def own_gateway(stack: Stack, folder: Path, **variables: str) -> Iterator[httpx.Client]:
     """A gateway of the test's own: its addresses, its journal, a circuit that closes soon."""
-    env = stack.env
-    settings = Settings(
-        home=folder,
-        kafka=addresses.get("kafka", env["MILLRACE_KAFKA"]),
-        registry=env["MILLRACE_REGISTRY"],
-        redis=addresses.get("redis", env["MILLRACE_REDIS"]),
-        oltp_dsn=env["MILLRACE_OLTP_DSN"],
-    )
-    app = create_app(settings, circuit_open_s=CIRCUIT_OPEN_S)
-    port = _free_port()
-    # What it logs is the test's to show.
-    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_config=None))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        eventually(lambda: server.started)
-        with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=40) as client:
-            eventually(lambda: client.get("/health").json()["parts"]["kafka"]["status"] == "pass")
+    port = str(_free_port())
+    url = f"http://{HOST}:{port}"
+    own = {"MILLRACE_HOME": str(folder), "PORT": port, "CIRCUIT_OPEN_S": CIRCUIT_OPEN_S}
+    log = folder / "gateway.log"
+    with (
+        _process(stack, (sys.executable, "-m", "tests.faults.serve"), {**own, **variables}, log),
+        httpx.Client(base_url=url, timeout=40) as client,
+    ):
+        try:
+            eventually(lambda: _hears_decisions(client))
             yield client
-    finally:
-        server.should_exit = True
-        thread.join(30)
+        finally:
+            print(log.read_text()[-4000:])
 
 
 @contextmanager
@@ -122,11 +111,19 @@ def another_worker(stack: Stack) -> Iterator[subprocess.Popen[bytes]]:
     words[words.index("-p") + 1] = str(port)
     words[words.index("-D") + 1] = str(stack.layout.home / f"faust-{port}")
     log = stack.layout.log(f"worker-{port}")
+    with _process(stack, words, launch["environment"], log) as process:
+        yield process
+
+
+@contextmanager
+def _process(
+    stack: Stack, words: Sequence[str], variables: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as out:
         process = subprocess.Popen(
             words,
-            cwd=launch["folder"],
-            env={**os.environ, **launch["environment"]},
+            cwd=CHECKOUT,
+            env={**os.environ, **stack.env, **variables},
             stdout=out,
             stderr=out,
             start_new_session=True,
@@ -140,7 +137,13 @@ def another_worker(stack: Stack) -> Iterator[subprocess.Popen[bytes]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        Path(log).unlink(missing_ok=True)
+
+
+def _hears_decisions(gateway: httpx.Client) -> bool:
+    try:
+        return gateway.get("/health").json()["parts"]["kafka"]["status"] == "pass"
+    except httpx.HTTPError:
+        return False
 
 
 def killed(stack: Stack, part: str) -> None:

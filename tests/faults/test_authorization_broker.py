@@ -52,7 +52,7 @@ def test_a_broker_that_says_nothing_any_more_keeps_no_caller_beyond_its_deadline
     card = new_card(stack.env["MILLRACE_OLTP_DSN"])
     with (
         proxied_broker(stack) as (proxy, address),
-        own_gateway(stack, tmp_path, kafka=address) as gateway,
+        own_gateway(stack, tmp_path, MILLRACE_KAFKA=address) as gateway,
     ):
         eventually(lambda: ask(gateway, card)["response_code"] == "00")
         proxy.half_open()

@@ -46,7 +46,7 @@ def gateway(
     stack: Stack, tmp_path: Path, proxy: Proxy, proxied: tuple[Proxy, str]
 ) -> Iterator[httpx.Client]:
     """A gateway of the test's own that reaches Redis as the worker does."""
-    with own_gateway(stack, tmp_path, redis=proxied[1]) as client:
+    with own_gateway(stack, tmp_path, MILLRACE_REDIS=proxied[1]) as client:
         yield client
 
 
