@@ -1,8 +1,8 @@
 """Batch agents: `@batches(topic, ...)` turns a handler into an agent of the Faust app.
 
-An agent gets what Kafka has ready and never waits for more, records in order per key. Its
-partitions are shared out over lanes: each lane has one batch in hand, so one can work while another
-waits for an answer, and the order within a partition stands. Offsets are committed only after the
+An agent gets what Kafka has ready and never waits for more, records in order per key. When more is
+ready than a batch takes, batches of other partitions are worked on beside it, in as many lanes as
+the agent has: one works while another waits for an answer. Offsets are committed only after the
 handler returned, so a killed worker repeats a batch and never loses one: every effect must be safe
 to repeat. What cannot be decoded goes to the topic's dead letters, with its bytes, and so does a
 message that nobody survives. When something the handler needs is down, the batch waits and is tried
@@ -60,6 +60,7 @@ class Message:
 Handler = Callable[[Sequence[Message], Any], Awaitable[None]]
 # Raises what the message is to be buried for; None means that it is to be passed over.
 Decoder = Callable[[Codec, ConsumerRecord], Any]
+Ready = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
         self._unproven: set[TopicPartition] = set()
         self._begun: dict[TopicPartition, int] = {}
         self._waiting: dict[asyncio.Task[Any] | None, str] = {}
-        self._busy = [asyncio.Lock() for _ in range(agent.lanes)]
+        self._busy = asyncio.Lock()
 
     @property
     def label(self) -> str:
@@ -185,37 +186,50 @@ class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
     async def _rest(self) -> None:
         """Wait for the batches in hand, within reason, and commit what is done."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_WAIT_S):
-                for lane in self._busy:
-                    async with lane:
-                        pass
+            async with asyncio.timeout(STOP_WAIT_S), self._busy:
+                pass
         if self.consumer is not None:
             await self._forgive(self.consumer)
             await self._commit(self.consumer)
 
     async def _run(self) -> None:
         consumer = await self._patiently(self._connected)
-        lanes = (self._read(consumer, number) for number in range(self.agent.lanes))
-        await asyncio.gather(self._commit_behind(consumer), *lanes)
+        await asyncio.gather(self._commit_behind(consumer), self._read(consumer))
 
-    async def _read(self, consumer: AIOKafkaConsumer, lane: int) -> None:
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
         backoff = Backoff()
         while not self.should_stop:
-            parts = [p for p in consumer.assignment() if p.partition % self.agent.lanes == lane]
-            if not parts:
-                await self.sleep(POLL_MS / 1000)
-                continue
             try:
-                found = await consumer.getmany(*parts, timeout_ms=POLL_MS, max_records=BATCH_MAX)
+                lanes = await self._ready(consumer)
             except (KafkaError, ConsumerStoppedError) as error:
                 if not self.should_stop:
                     await self._wait(backoff, error)
                 continue
             backoff.reset()
             self._waiting.pop(asyncio.current_task(), None)
-            if found and not self.should_stop:
-                async with self._busy[lane]:
-                    await self._process(consumer, found)
+            if lanes and not self.should_stop:
+                async with self._busy:
+                    await self._process_all(consumer, lanes)
+
+    async def _ready(self, consumer: AIOKafkaConsumer) -> list[Ready]:
+        """What is there: one batch, and more of other partitions as long as they are full."""
+        lanes: list[Ready] = []
+        parts: set[TopicPartition] = set()  # all
+        while len(lanes) < self.agent.lanes:
+            wait_ms = 0 if lanes else POLL_MS
+            try:
+                found = await consumer.getmany(*parts, timeout_ms=wait_ms, max_records=BATCH_MAX)
+            except KafkaError:
+                if lanes:
+                    break  # what has been taken is worked on; the next reading says it again
+                raise
+            if not found:
+                break
+            lanes.append(found)
+            parts = consumer.assignment().difference(*lanes)
+            if sum(map(len, found.values())) < BATCH_MAX or not parts:
+                break
+        return lanes
 
     async def _commit_behind(self, consumer: AIOKafkaConsumer) -> None:
         """Commits beside the work, so that the next batch does not wait for the broker's answer."""
@@ -245,9 +259,17 @@ class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
         self.consumer = consumer
         return consumer
 
-    async def _process(
-        self, consumer: AIOKafkaConsumer, found: Mapping[TopicPartition, Sequence[ConsumerRecord]]
-    ) -> None:
+    async def _process_all(self, consumer: AIOKafkaConsumer, lanes: Sequence[Ready]) -> None:
+        if len(lanes) == 1 or any(not self._unproven.isdisjoint(found) for found in lanes):
+            # One after the other: if one of them kills us, it is the one that was begun.
+            for found in lanes:
+                await self._process(consumer, found)
+            return
+        async with asyncio.TaskGroup() as beside:
+            for found in lanes:
+                beside.create_task(self._process(consumer, found))
+
+    async def _process(self, consumer: AIOKafkaConsumer, found: Ready) -> None:
         started = time.perf_counter()
         if not self._unproven.isdisjoint(found):
             await self._begin(consumer, found)
@@ -258,32 +280,27 @@ class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.BATCH_SIZE.labels(self.agent.name).observe(sum(map(len, found.values())))
         metrics.LAG.labels(self.agent.name).set(self.lag())
 
-    async def _begin(
-        self, consumer: AIOKafkaConsumer, found: Mapping[TopicPartition, Sequence[ConsumerRecord]]
-    ) -> None:
-        """The first batch: one that somebody died of before is handled message by message."""
-        first = {part: records[0].offset for part, records in found.items()}
-        for part, count in (await self._noted(consumer, first)).items():
-            records = found[part]
-            if count > STARTS_MAX:
-                await self._bury(records[0], WorkerKilled(count - 1))
-                records = records[1:]
+    async def _begin(self, consumer: AIOKafkaConsumer, found: Ready) -> None:
+        """The first batch: where somebody died before, each message is handled by itself."""
+        for part, records in found.items():
+            first = records[0].offset
+            count = await self._noted(consumer, part, first)
             if count == 1:
                 await self._work(records)
-                continue
-            for record in records:
-                if record.offset != first[part]:
-                    await self._noted(consumer, {part: record.offset})
+            elif count > STARTS_MAX:
+                await self._bury(records[0], WorkerKilled(count - 1))
+            else:
+                await self._work(records[:1])
+            for record in records[1:] if count > 1 else ():
+                await self._noted(consumer, part, record.offset)
                 await self._work([record])
+            self._begun.pop(part, None)
         self._unproven.difference_update(found)
-        self._begun.clear()
 
-    async def _noted(
-        self, consumer: AIOKafkaConsumer, first: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, int]:
-        counts = await self._patiently(lambda: self.starts.begin(consumer, first))
-        self._begun.update(first)
-        return cast(dict[TopicPartition, int], counts)
+    async def _noted(self, consumer: AIOKafkaConsumer, part: TopicPartition, offset: int) -> int:
+        count = await self._patiently(lambda: self.starts.begin(consumer, part, offset))
+        self._begun[part] = offset
+        return cast(int, count)
 
     async def _forgive(self, consumer: AIOKafkaConsumer) -> None:
         """We live: what has been begun and is not finished is not what kills workers."""

@@ -6,8 +6,9 @@ and goes wherever the partition goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -34,16 +35,13 @@ class Starts:
         self._servers = servers
         self._group = group
 
-    async def begin(
-        self, consumer: AIOKafkaConsumer, first: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, int]:
-        """Note a start at the first offset of each partition; says which start it is."""
-        before = await self._committed(first)
-        counts = {part: 1 + _count(before.get(part), offset) for part, offset in first.items()}
+    async def begin(self, consumer: AIOKafkaConsumer, part: TopicPartition, offset: int) -> int:
+        """Note a start at the offset, before anything is done; says which one it is."""
+        count = 1 + _count(await self._committed(part), offset)
         # A rebalance has taken the partition: whoever gets it counts.
         with suppress(CommitFailedError, IllegalStateError):
-            await consumer.commit({part: (first[part], str(n)) for part, n in counts.items()})
-        return counts
+            await consumer.commit({part: (offset, str(count))})
+        return count
 
     async def forgive(
         self, consumer: AIOKafkaConsumer, first: Mapping[TopicPartition, int]
@@ -51,16 +49,12 @@ class Starts:
         """The work is not done, and the message is not to blame: something else is down."""
         await consumer.commit({part: (offset, "") for part, offset in first.items()})
 
-    async def _committed(
-        self, parts: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, OffsetAndMetadata]:
+    async def _committed(self, part: TopicPartition) -> OffsetAndMetadata | None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
         await admin.start()
         try:
-            found: dict[
-                TopicPartition, OffsetAndMetadata
-            ] = await admin.list_consumer_group_offsets(self._group, partitions=list(parts))
-            return found
+            found = await admin.list_consumer_group_offsets(self._group, partitions=[part])
+            return cast(OffsetAndMetadata | None, found.get(part))
         finally:
             await admin.close()
 

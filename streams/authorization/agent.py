@@ -38,7 +38,7 @@ FIELDS = frozenset(AuthorizationRequested.__dataclass_fields__)
 APPLIED = frozenset({MessageKind.ADVICE.value, CardMessageKind.REVERSAL.value})
 # Judging again this often means that others decide on the same cards all the time.
 ROUNDS_MAX = 6
-LANES = 2
+LANES = 3
 
 
 @dataclass(frozen=True)

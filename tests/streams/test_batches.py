@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from streams.batches import BatchService, Message, batches
+from streams.batches import BATCH_MAX, POLL_MS, BatchService, Message, batches
 from streams.codec import Codec, Undecodable
 
 
@@ -93,3 +95,53 @@ async def test_a_stop_during_an_outage_commits_nothing_of_the_batch() -> None:
     with pytest.raises(asyncio.CancelledError):
         await work
     assert (handled, agent.progress.untold) == ([], {})
+
+
+class Broker:
+    """Answers readings one after the other."""
+
+    def __init__(self, *answers: dict[TopicPartition, int] | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[set[TopicPartition], int]] = []
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        return frozenset(TopicPartition("t", n) for n in range(3))
+
+    async def getmany(self, *parts: TopicPartition, timeout_ms: int, max_records: int) -> Any:
+        self.asked.append((set(parts), timeout_ms))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return {part: [record(n, b"x") for n in range(many)] for part, many in answer.items()}
+
+
+ONE, TWO, THREE = (TopicPartition("t", n) for n in range(3))
+
+
+def reader(lanes: int) -> BatchService:
+    made, _ = service(Letters(), {})
+    made.agent = replace(made.agent, lanes=lanes)
+    return made
+
+
+async def test_a_batch_of_another_partition_is_taken_only_when_more_waits_than_one_takes() -> None:
+    broker = Broker({ONE: 2, TWO: 1})
+    assert len(await reader(3)._ready(broker)) == 1
+    broker = Broker({ONE: BATCH_MAX}, {TWO: 5})
+    taken = await reader(3)._ready(broker)
+    assert [list(found) for found in taken] == [[ONE], [TWO]]
+    assert broker.asked == [(set(), POLL_MS), ({TWO, THREE}, 0)]
+
+
+async def test_no_more_batches_are_in_hand_than_there_are_lanes() -> None:
+    broker = Broker({ONE: BATCH_MAX}, {TWO: BATCH_MAX}, {THREE: BATCH_MAX})
+    assert len(await reader(2)._ready(broker)) == 2
+    assert len(await reader(1)._ready(broker)) == 1
+
+
+async def test_what_has_been_taken_is_worked_on_when_the_next_reading_fails() -> None:
+    broker = Broker({ONE: BATCH_MAX}, KafkaError("down"))
+    (taken,) = await reader(2)._ready(broker)
+    assert list(taken) == [ONE]
+    with pytest.raises(KafkaError):
+        await reader(2)._ready(Broker(KafkaError("down")))
