@@ -13,11 +13,16 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from serving import authorizations, card_messages, operations, problems, records, vectors
+from serving import (
+    authorizations,
+    card_messages,
+    operations,
+    problems,
+    records,
+    redis_client,
+    vectors,
+)
 from serving.advice import Advisor
 from serving.allowance import Allowance
 from serving.answering import Answering
@@ -31,7 +36,6 @@ from serving.settings import Settings
 from serving.standing_in import StandIn
 from serving.wire import Wire
 
-REDIS_TIMEOUT_S = 0.5
 JOURNAL_FOLDER = "gateway"
 
 
@@ -39,13 +43,7 @@ def create_app(settings: Settings, circuit_open_s: float = OPEN_S) -> FastAPI:
     """The application; nothing is connected until it starts."""
     http = httpx.AsyncClient(timeout=2)
     pool = records.pool(settings.oltp_dsn)
-    client = Redis.from_url(
-        settings.redis,
-        decode_responses=True,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 1),
-    )
+    client = redis_client.connect(settings.redis)
     decider = Decider(settings.kafka, Wire(settings.registry, http))
     stored = Records(pool)
     journal = Journal(settings.home / JOURNAL_FOLDER)

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, cast
 
 import orjson
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError
@@ -171,11 +171,25 @@ class Store:
         return [None if row[0] is None else tuple(row[1:]) for row in rows]
 
 
+class ResetConnection(Connection):
+    """uvloop refuses to write where the other side has hung up, with an error of its own."""
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """Send it; a closed connection is a ConnectionError, as without uvloop."""
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise ConnectionError(str(error)) from error
+
+
 def connect(url: str, timeout_ms: int) -> Redis:
     """A client that gives up soon: its callers have another way or their own patience."""
     timeout_s = timeout_ms / 1000
     # Once more on a connection that turns out to be closed; who has waited in vain has waited.
     options: dict[str, Any] = {
+        "connection_class": ResetConnection,
         "decode_responses": True,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
