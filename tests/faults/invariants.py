@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -17,7 +17,12 @@ from typing import Any
 import fastavro
 import httpx
 import psycopg
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -157,7 +162,7 @@ class Worked:
                     counted += sample.value
                 elif sample.name == "process_start_time_seconds":
                     started_at = sample.value
-        done = committed(AdminClient({"bootstrap.servers": env["MILLRACE_KAFKA"]}), AUTHORIZER)
+        done = committed(env, AUTHORIZER)
         return cls(started_at, counted, sum(max(0, offset) for offset in done.values()))
 
 
@@ -170,32 +175,58 @@ def counted(earlier: Worked, later: Worked) -> list[str]:
 
 def ends(env: Mapping[str, str], names: tuple[str, ...]) -> dict[Place, int]:
     """The end of every partition of the topics."""
-    admin = AdminClient({"bootstrap.servers": env["MILLRACE_KAFKA"], "log_level": 0})
-    known = admin.list_topics(timeout=30).topics
-    asked = {
-        TopicPartition(name, number): OffsetSpec.latest()
-        for name in names
-        for number in known[name].partitions
-    }
-    found = admin.list_offsets(asked, request_timeout=30)
-    return {(tp.topic, tp.partition): future.result().offset for tp, future in found.items()}
+    admin = _admin(env["MILLRACE_KAFKA"])
+
+    def ask() -> dict[Place, int]:
+        known = admin.list_topics(timeout=10).topics
+        asked = {
+            TopicPartition(name, number): OffsetSpec.latest()
+            for name in names
+            for number in known[name].partitions
+        }
+        found = admin.list_offsets(asked, request_timeout=10)
+        return {(tp.topic, tp.partition): future.result().offset for tp, future in found.items()}
+
+    return _answered(ask)
 
 
 def behind(env: Mapping[str, str], group: str) -> int:
     """Messages of the request topic that the group has not committed."""
-    admin = AdminClient({"bootstrap.servers": env["MILLRACE_KAFKA"], "log_level": 0})
-    done = committed(admin, group)
+    done = committed(env, group)
     there = ends(env, (topics.AUTHORIZATION_REQUESTED,))
     return sum(end - max(0, done.get(place, 0)) for place, end in there.items())
 
 
-def committed(admin: AdminClient, group: str) -> dict[Place, int]:
+def committed(env: Mapping[str, str], group: str) -> dict[Place, int]:
     """How far the group is in every partition."""
-    asked = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group)], request_timeout=30
-    )
-    found = asked[group].result().topic_partitions or []
-    return {(tp.topic, tp.partition): tp.offset for tp in found}
+    admin = _admin(env["MILLRACE_KAFKA"])
+
+    def ask() -> dict[Place, int]:
+        asked = admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group)], request_timeout=10
+        )
+        found = asked[group].result().topic_partitions or []
+        return {(tp.topic, tp.partition): tp.offset for tp in found}
+
+    return _answered(ask)
+
+
+@cache
+def _admin(servers: str) -> AdminClient:
+    """One for each broker: it finds the broker again by itself."""
+    return AdminClient({"bootstrap.servers": servers, "log_level": 0})
+
+
+def _answered(ask: Callable[[], dict[Place, int]], within_s: float = 60) -> dict[Place, int]:
+    """Ask until a broker that is only just coming back answers."""
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            return ask()
+        except (KafkaException, KeyError):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
 
 
 def records(
