@@ -3,119 +3,21 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
 
 import psycopg
 import pytest
-from redis.asyncio import Redis
 
 from millrace.stack import Stack
-from schemas import keys
-from schemas.codes_card import CardMessageKind, MessageKind
-from schemas.events import AuthorizationDecided, AuthorizationRequested, request_hash
-from streams import ledger, store
+from streams import store
 from streams.authorization import agent
-from streams.authorization.facts import Facts
-from streams.authorization.histories import Histories
-from streams.authorization.known import CardFacts
 from streams.authorization.rules import RuleSet
-from streams.authorization.ruleset_source import RuleSetSource, RulesInForce
-from streams.batches import Message
-from streams.ledger import Ledger
-from streams.outages import breaker
-from streams.store import Store
+from streams.authorization.ruleset_source import RulesInForce
 from tests.cards import UsableCard, new_card, query
+from tests.streams.authorization.agent_desk import Desk, copied, request
 
-
-def about(original: AuthorizationRequested, kind: str, **changes: Any) -> AuthorizationRequested:
-    """A message of the kind about an earlier request."""
-    key = f"{kind}:{uuid.uuid4()}"
-    same = {"original_key": original.idempotency_key, "idempotency_key": key, "request_id": key}
-    return replace(original, message_kind=kind, **(same | changes))
-
-
-PARTITION = SimpleNamespace(partition=0)
-
-
-@dataclass
-class Sent:
-    """Stands where the decided topic is, and keeps what it is given."""
-
-    decisions: list[AuthorizationDecided] = field(default_factory=list)
-
-    async def send(self, decided: Iterable[tuple[int, AuthorizationDecided]]) -> None:
-        self.decisions.extend(decision for _, decision in decided)
-
-
-@dataclass
-class Desk:
-    """The handler with its means."""
-
-    dsn: str
-    redis: Redis
-    facts: Facts
-    ledger: Ledger
-    rules: RuleSetSource
-
-    async def decide(self, *requests: AuthorizationRequested) -> list[AuthorizationDecided]:
-        sent = Sent()
-        means = agent.Means(self.facts, self.ledger, sent, self.rules)  # type: ignore[arg-type]
-        messages = [Message(request, PARTITION) for request in requests]  # type: ignore[arg-type]
-        await agent.authorize.handle(messages, means)
-        return sent.decisions
-
-    def another(self) -> "Desk":
-        """Another worker: it has nothing in mind."""
-        worker = Store(self.redis)
-        histories = Histories(worker, breaker("test"))
-        facts = Facts(worker, self.ledger, histories, breaker("test"))
-        return Desk(self.dsn, self.redis, facts, self.ledger, self.rules)
-
-
-@pytest.fixture
-async def desk(postgres_only: Stack, redis_url: str) -> AsyncIterator[Desk]:
-    dsn = postgres_only.env["MILLRACE_OLTP_DSN"]
-    pool = ledger.pool(dsn)
-    await pool.open()
-    client = store.connect(redis_url, 2000)
-    await client.flushall()
-    rules = RuleSetSource(pool)
-    await rules.refresh()
-    yield Desk(dsn, client, None, Ledger(pool), rules).another()  # type: ignore[arg-type]
-    await client.aclose()
-    await pool.close()
-
-
-def request(card: UsableCard, amount_minor: int = 100, **changes: Any) -> AuthorizationRequested:
-    now = datetime.now(UTC)
-    asked = {
-        "card_id": card.card_id,
-        "amount_minor": amount_minor,
-        "currency": "CZK",
-        "merchant_id": "M-1",
-        "mcc": "5411",
-        "merchant_country": "CZ",
-        "channel": "CHIP",
-    }
-    fields = {
-        "request_id": str(uuid.uuid4()),
-        "idempotency_key": str(uuid.uuid4()),
-        "requested_at": now,
-        "deadline_at": now + timedelta(seconds=30),
-        "correlation_id": "c",
-    }
-    asked |= {name: changes.pop(name) for name in list(changes) if name in asked}
-    return AuthorizationRequested(**asked, **(fields | changes), request_hash=request_hash(**asked))
-
-
-DECIDED = """
-select card_version, facts from card.authorizations where card_id = %s order by card_version
-"""
-HELD = "select held_minor from card.card_accounts where account_id = %s"
 NEW_VERSION = """
 insert into card.rule_versions (version, status, document, document_sha256, created_by)
 values (%s, 'SHADOW', %s, repeat('0', 64), 'test')
@@ -166,16 +68,6 @@ async def test_a_redelivered_batch_gets_its_stored_decisions(desk: Desk) -> None
     assert [(d.authorization_id, d.reason_code, d.decided_at) for d in first] == [
         (d.authorization_id, d.reason_code, d.decided_at) for d in again
     ]
-
-
-async def copied(desk: Desk, card: UsableCard) -> CardFacts:
-    """The facts as soon as they are those of the copies that the first reading put back."""
-    for _ in range(200):
-        (facts,) = (await desk.facts.read([card.card_id])).values()
-        if facts.is_copy:
-            return facts
-        await asyncio.sleep(0.01)
-    raise AssertionError("no copy came")
 
 
 async def test_copies_say_what_the_database_says(desk: Desk) -> None:
@@ -240,117 +132,6 @@ async def test_a_conflict_is_marked_and_changes_nothing(desk: Desk) -> None:
     assert query(desk.dsn, held, card.account_id) == [(100,)]
 
 
-async def test_two_workers_on_one_card_decide_as_one_would(desk: Desk) -> None:
-    card = new_card(desk.dsn)
-    desks = (desk, desk.another(), desk.another())
-    for number in range(9):
-        (decided,) = await desks[number % 3].decide(request(card, 100 + number))
-        assert decided.response_code == "00"
-    stored = query(desk.dsn, DECIDED, card.card_id)
-    assert [row[0] for row in stored] == list(range(1, 10))
-    assert [row[1]["features"]["card_attempts_1h"] for row in stored] == list(range(9))
-    assert [row[1]["features"]["card_spend_1h"] for row in stored] == [
-        sum(100 + n for n in range(number)) for number in range(9)
-    ]
-
-
-async def test_what_postgres_decides_otherwise_is_what_the_next_are_judged_on(desk: Desk) -> None:
-    card = new_card(desk.dsn, credit_limit_minor=250)
-    decided = await desk.decide(*(request(card, 100) for _ in range(5)))
-    assert [d.response_code for d in decided] == ["00", "00", "51", "51", "51"]
-    stored = query(desk.dsn, DECIDED, card.card_id)
-    assert [row[1]["features"]["card_declines_1h"] for row in stored] == [0, 0, 0, 1, 2]
-    (again,) = await desk.another().decide(request(card, 100))
-    assert again.response_code == "51"
-    assert query(desk.dsn, DECIDED, card.card_id)[-1][1]["features"]["card_declines_1h"] == 3
-
-
-async def test_a_history_that_redis_has_of_long_ago_changes_nothing(desk: Desk) -> None:
-    card = new_card(desk.dsn)
-    await desk.decide(request(card, 100))
-    await desk.facts.histories._tell()
-    old = await desk.redis.get(keys.card_history(card.card_id))
-    await desk.decide(request(card, 100), request(card, 100))
-    await desk.redis.set(keys.card_history(card.card_id), old)
-    (decided,) = await desk.another().decide(request(card, 100))
-    assert decided.response_code == "00"
-    version, facts = query(desk.dsn, DECIDED, card.card_id)[-1]
-    assert (version, facts["features"]["card_attempts_1h"]) == (4, 3)
-
-
-async def test_a_successor_goes_on_from_the_history_in_redis(desk: Desk) -> None:
-    card = new_card(desk.dsn)
-    await desk.decide(request(card), request(card))
-    await desk.facts.histories._tell()
-    successor = desk.another()
-    await copied(successor, card)
-    (found,) = (await successor.facts.read([card.card_id])).values()
-    assert found.history == desk.facts.histories.get(card.card_id)
-    assert found.history.version == 2
-
-
-async def test_no_more_is_remembered_than_there_is_room_for(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("streams.authorization.histories.MOST_CARDS", 3)
-    cards = [new_card(desk.dsn) for _ in range(5)]
-    await desk.decide(*(request(card) for card in cards))
-    known = [desk.facts.histories.get(card.card_id) is not None for card in cards]
-    assert known == [False, False, True, True, True]
-    decided = await desk.decide(*(request(card) for card in cards))
-    assert {d.response_code for d in decided} == {"00"}
-
-
-async def test_messages_about_a_card_keep_their_place_among_its_requests(desk: Desk) -> None:
-    card = new_card(desk.dsn, credit_limit_minor=100)
-    first = request(card, 100)
-    taken_back = about(first, CardMessageKind.REVERSAL)
-    batch = [first, request(card, 100), taken_back, request(card, 100)]
-    decided = await desk.decide(*batch)
-    assert [d.response_code for d in decided] == ["00", "51", "00", "00"]
-    assert [d.message_kind for d in decided] == ["PURCHASE", "PURCHASE", "REVERSAL", "PURCHASE"]
-    assert (decided[2].decision, decided[2].reason_code) == ("APPROVED", "REVERSED")
-    again = await desk.decide(*batch)
-    assert all(d.replayed for d in again)
-    assert [d.response_code for d in again] == ["00", "51", "00", "00"]
-    assert query(desk.dsn, HELD, card.account_id) == [(100,)]
-
-
-async def test_a_stand_in_that_was_told_is_held_and_then_answers_its_request(desk: Desk) -> None:
-    card = new_card(desk.dsn)
-    await desk.decide(request(card))
-    late = request(card, 500)
-    (told,) = await desk.decide(about(late, MessageKind.ADVICE))
-    assert (told.response_code, told.reason_code) == ("00", "HELD")
-    (replay,) = await desk.decide(late)
-    assert (replay.replayed, replay.stand_in, replay.response_code) == (True, True, "00")
-    assert query(desk.dsn, HELD, card.account_id) == [(600,)]
-    (decided,) = await desk.decide(request(card, 1))
-    assert decided.response_code == "00"
-    version, facts = query(desk.dsn, DECIDED, card.card_id)[-1]
-    assert (version, facts["features"]["card_spend_1h"]) == (3, 600)
-
-
-async def test_an_advice_without_its_request_s_key_is_malformed(desk: Desk) -> None:
-    nameless = about(request(new_card(desk.dsn)), CardMessageKind.REVERSAL, original_key=None)
-    (answer,) = await desk.decide(nameless)
-    assert (answer.decision, answer.response_code) == ("DECLINED", "30")
-
-
-async def test_increments_raise_the_hold_and_the_next_are_judged_on_what_they_added(
-    desk: Desk,
-) -> None:
-    card = new_card(desk.dsn)
-    first = request(card, 100)
-    total = about(first, MessageKind.INCREMENT, amount_minor=250, amount_is_total=True)
-    more = about(first, MessageKind.INCREMENT, amount_minor=50)
-    decided = await desk.decide(first, total, more, request(card, 1))
-    assert [d.response_code for d in decided] == ["00"] * 4
-    assert query(desk.dsn, HELD, card.account_id) == [(301,)]
-    stored = query(desk.dsn, DECIDED, card.card_id)
-    assert [row[1]["features"]["card_spend_1h"] for row in stored] == [0, 100, 250, 300]
-
-
 async def test_rules_in_shadow_see_the_same_and_are_written_down_beside(desk: Desk) -> None:
     document = {**desk.rules.current.active.document, "version": f"strict-{uuid.uuid4()}"}
     document["rules"] = [
@@ -387,22 +168,6 @@ async def test_without_redis_decisions_go_on_and_it_is_left_alone_after_five_fai
     assert alone.facts._breaker.current_state == "open"
     (refused,) = await alone.decide(request(card, 10**12))
     assert refused.response_code == "51"
-
-
-def test_a_batch_is_taken_in_rounds_that_keep_the_order_of_each_card() -> None:
-    one, two = UsableCard("1", "", ""), UsableCard("2", "", "")
-    batch = [
-        request(one),
-        request(two),
-        about(request(one), CardMessageKind.REVERSAL),
-        request(one),
-        request(two),
-        about(request(two), MessageKind.ADVICE),
-        about(request(one), MessageKind.INCREMENT, amount_is_total=True),
-        request(one),
-        about(request(one), MessageKind.ADVICE),
-    ]
-    assert list(agent.rounds(batch)) == [[0, 1, 4], [2, 5], [3, 6], [7], [8]]
 
 
 COLLATERAL = """
