@@ -43,14 +43,15 @@ def migrate(dsn: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def empty_database(postgres_only) -> Callable[[], Database]:
-    """Makes databases with nothing in them; they go with the session's Postgres."""
+def empty_database(postgres_only) -> Callable[..., Database]:
+    """Makes databases, empty or like another; they go with the session's Postgres."""
     env = postgres_only.env
 
-    def make() -> Database:
+    def make(like: Database | None = None) -> Database:
         name = f"test_{uuid4().hex[:12]}"
+        template = urlsplit(like.admin).path[1:] if like else "template0"
         with psycopg.connect(env["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True) as connection:
-            connection.execute(f'create database "{name}" template template0')
+            connection.execute(f'create database "{name}" template "{template}"')
         dsns = (env["MILLRACE_OLTP_ADMIN_DSN"], env["MILLRACE_OLTP_DSN"])
         return Database(*(urlsplit(dsn)._replace(path=f"/{name}").geturl() for dsn in dsns))
 
@@ -65,12 +66,18 @@ def database(empty_database) -> Database:
     return made
 
 
-@pytest.fixture
-def empty_migrated(empty_database) -> Database:
-    """A migrated database of one test's own."""
+@pytest.fixture(scope="session")
+def migrated(empty_database) -> Database:
+    """A migrated database that nobody touches, to make copies of."""
     made = empty_database()
     migrate(made.admin)
     return made
+
+
+@pytest.fixture
+def empty_migrated(empty_database, migrated) -> Database:
+    """A migrated database of one test's own."""
+    return empty_database(migrated)
 
 
 @pytest.fixture
