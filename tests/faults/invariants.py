@@ -96,9 +96,30 @@ def accounted(env: Mapping[str, str], since: Marks) -> list[str]:
 
     Requests that are applied and not decided are among the card's messages instead.
     """
-    wrong: list[str] = []
-    told: dict[str, Answer] = {}
+    answered, told, wrong = _answers(env, since)
+    unanswered: dict[tuple[int, int], str | None] = {}
+    for message, request in records(env, topics.AUTHORIZATION_REQUESTED, since):
+        if request is None or request["request_id"] not in answered:
+            key = request["idempotency_key"] if request else None
+            unanswered[message.partition(), message.offset()] = key
+    with psycopg.connect(env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
+        wrong += _stored_otherwise(connection, told)
+        filed = _filed(connection, {place for place, key in unanswered.items() if key is None})
+        open_keys = [key for key in unanswered.values() if key is not None]
+        applied = {key for (key,) in connection.execute(APPLIED, (open_keys,))}
+    for place, key in unanswered.items():
+        if place in filed and key is not None:
+            wrong.append(f"I12 request {place} ({key}) can be read, and is among the dead letters")
+        elif place not in filed and key not in applied:
+            wrong.append(f"I12 request {place} ({key}) has neither answer nor dead letter")
+    return wrong
+
+
+def _answers(env: Mapping[str, str], since: Marks) -> tuple[set[str], dict[str, Answer], list[str]]:
+    """The attempts that were answered, what was told for each key, and what is wrong with that."""
     answered: set[str] = set()
+    told: dict[str, Answer] = {}
+    wrong = []
     for _, decided in records(env, topics.AUTHORIZATION_DECIDED, since):
         if decided is None:
             wrong.append("I12 an answer cannot be read")
@@ -110,26 +131,14 @@ def accounted(env: Mapping[str, str], since: Marks) -> list[str]:
         answer = (decided["authorization_id"], decided["decision"], decided["response_code"])
         if told.setdefault(key, answer) != answer:
             wrong.append(f"I8 key {key} was answered {told[key]}, and then {answer}")
-    unanswered: dict[tuple[int, int], str | None] = {}
-    for message, request in records(env, topics.AUTHORIZATION_REQUESTED, since):
-        if request is None or request["request_id"] not in answered:
-            key = request["idempotency_key"] if request else None
-            unanswered[message.partition(), message.offset()] = key
-    with psycopg.connect(env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
-        unreadable = {place for place, key in unanswered.items() if key is None}
-        filed = _filed(connection, unreadable)
-        open_keys = [key for key in unanswered.values() if key is not None]
-        applied = {key for (key,) in connection.execute(APPLIED, (open_keys,))}
-        for keys in batched(told, 20_000):
-            for key, *row in connection.execute(STORED, (keys,)):
-                if told[key] != tuple(row):
-                    wrong.append(f"I8 key {key} was answered {told[key]}, and {row} is stored")
-    for place, key in unanswered.items():
-        if place in filed and key is not None:
-            wrong.append(f"I12 request {place} ({key}) can be read, and is among the dead letters")
-        elif place not in filed and key not in applied:
-            wrong.append(f"I12 request {place} ({key}) has neither answer nor dead letter")
-    return wrong
+    return answered, told, wrong
+
+
+def _stored_otherwise(connection: psycopg.Connection, told: Mapping[str, Answer]) -> Iterator[str]:
+    for keys in batched(told, 20_000):
+        for key, *row in connection.execute(STORED, (keys,)):
+            if told[key] != tuple(row):
+                yield f"I8 key {key} was answered {told[key]}, and {row} is stored"
 
 
 def _filed(
