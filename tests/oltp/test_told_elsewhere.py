@@ -1,4 +1,4 @@
-"""Decisions about which something was said elsewhere: a reversal came first, a stand-in answered."""
+"""Decisions that something was said of elsewhere: a reversal came first, a stand-in answered."""
 
 from __future__ import annotations
 
