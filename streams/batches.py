@@ -109,7 +109,7 @@ class _Progress:
             self.untold.pop(partition, None)
 
 
-class BatchService(Service, ConsumerRebalanceListener):  # type: ignore[misc]
+class BatchService(Service, ConsumerRebalanceListener):
     """Runs one agent inside the worker: consumer, decoding, retries, commits, a clean stop."""
 
     def __init__(
