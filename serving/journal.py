@@ -96,6 +96,8 @@ class Journal:
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self.problem: str | None = None
+        # Most of the time nobody has stood in for days, and nothing needs to be looked up.
+        self._has_any = False
 
     def start(self) -> None:
         """Open the file, if that is possible now; else each write tries again."""
@@ -128,6 +130,7 @@ class Journal:
             entry.request,
             entry.answer,
         )
+        self._has_any = True
         await self._do(WRITE, [row])
 
     async def known(self, keys: Sequence[str]) -> None:
@@ -141,6 +144,8 @@ class Journal:
 
     def told(self, key: str) -> Entry | None:
         """The answer of a key."""
+        if not self._has_any:
+            return None
         rows = self._read(TOLD, (key,))
         return Entry(*rows[0]) if rows else None
 
@@ -216,6 +221,8 @@ class Journal:
             self._lock = lock
         writer = _connect(self._file)
         writer.executescript(SCHEMA)
+        (has_any,) = writer.execute("select exists (select 1 from answers)").fetchone()
+        self._has_any = self._has_any or bool(has_any)
         self._reader, self._writer = _connect(self._file), writer
         return writer
 
