@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -99,17 +100,7 @@ class Swipes:
         self._number = 0
         self._earlier: deque[AuthorizationRequested] = deque(maxlen=REMEMBERED)
         self._schema_id, self._schema = _schema(env["MILLRACE_REGISTRY"])
-        self._producer = Producer(
-            {
-                "bootstrap.servers": env["MILLRACE_KAFKA"],
-                "acks": "all",
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "compression.type": "lz4",
-                "message.timeout.ms": 120_000,
-                "log_level": 0,
-            }
-        )
+        self._producer = _producer(env["MILLRACE_KAFKA"])
         self.sent: Counter[str] = Counter()
         self.failed: list[str] = []
 
@@ -270,6 +261,22 @@ def _attempt(earlier: AuthorizationRequested) -> AuthorizationRequested:
         correlation_id=request_id,
         requested_at=now,
         deadline_at=now + timedelta(hours=1),
+    )
+
+
+@cache
+def _producer(servers: str) -> Producer:
+    """One for each broker, for as long as this process lives."""
+    return Producer(
+        {
+            "bootstrap.servers": servers,
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.timeout.ms": 120_000,
+            "log_level": 0,
+        }
     )
 
 
