@@ -17,13 +17,7 @@ from typing import Any
 import fastavro
 import httpx
 import psycopg
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from oltp.ledger import controls
@@ -198,19 +192,14 @@ def counted(earlier: Worked, later: Worked) -> list[str]:
 
 def ends(env: Mapping[str, str], names: tuple[str, ...]) -> dict[Place, int]:
     """The end of every partition of the topics."""
-    admin = _admin(env["MILLRACE_KAFKA"])
 
-    def ask() -> dict[Place, int]:
-        known = admin.list_topics(timeout=10).topics
-        asked = {
-            TopicPartition(name, number): OffsetSpec.latest()
-            for name in names
-            for number in known[name].partitions
+    def ask(reader: Consumer) -> dict[Place, int]:
+        return {
+            (part.topic, part.partition): reader.get_watermark_offsets(part, timeout=10)[1]
+            for part in _partitions(reader, names)
         }
-        found = admin.list_offsets(asked, request_timeout=10)
-        return {(tp.topic, tp.partition): future.result().offset for tp, future in found.items()}
 
-    return _answered(ask)
+    return _answered(env, ask)
 
 
 def behind(env: Mapping[str, str], group: str) -> int:
@@ -221,35 +210,53 @@ def behind(env: Mapping[str, str], group: str) -> int:
 
 
 def committed(env: Mapping[str, str], group: str) -> dict[Place, int]:
-    """How far the group is in every partition."""
-    admin = _admin(env["MILLRACE_KAFKA"])
+    """How far the group is in every partition of the request topic."""
 
-    def ask() -> dict[Place, int]:
-        asked = admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=10
-        )
-        found = asked[group].result().topic_partitions or []
-        return {(tp.topic, tp.partition): tp.offset for tp in found}
+    def ask(reader: Consumer) -> dict[Place, int]:
+        asked = _partitions(reader, (topics.AUTHORIZATION_REQUESTED,))
+        return {
+            (part.topic, part.partition): part.offset
+            for part in reader.committed(asked, timeout=10)
+        }
 
-    return _answered(ask)
-
-
-@cache
-def _admin(servers: str) -> AdminClient:
-    """One for each broker: it finds the broker again by itself."""
-    return AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    return _answered(env, ask, group)
 
 
-def _answered(ask: Callable[[], dict[Place, int]], within_s: float = 60) -> dict[Place, int]:
+def _partitions(reader: Consumer, names: tuple[str, ...]) -> list[TopicPartition]:
+    known = reader.list_topics(timeout=10).topics
+    return [TopicPartition(name, number) for name in names for number in known[name].partitions]
+
+
+def _consumer(env: Mapping[str, str], group: str = "invariants") -> Consumer:
+    """A consumer that joins no group: what it asks says nothing to the others."""
+    return Consumer(
+        {
+            "bootstrap.servers": env["MILLRACE_KAFKA"],
+            "group.id": group,
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+
+
+def _answered(
+    env: Mapping[str, str],
+    ask: Callable[[Consumer], dict[Place, int]],
+    group: str = "invariants",
+    within_s: float = 60,
+) -> dict[Place, int]:
     """Ask until a broker that is only just coming back answers."""
     until = time.monotonic() + within_s
     while True:
+        reader = _consumer(env, group)
         try:
-            return ask()
+            return ask(reader)
         except (KafkaException, KeyError):
             if time.monotonic() > until:
                 raise
             time.sleep(0.5)
+        finally:
+            reader.close()
 
 
 def records(
@@ -261,14 +268,7 @@ def records(
         for (_, number), end in ends(env, (topic,)).items()
         if end > since.ends[topic, number]
     }
-    consumer = Consumer(
-        {
-            "bootstrap.servers": env["MILLRACE_KAFKA"],
-            "group.id": "invariants",
-            "enable.auto.commit": False,
-            "log_level": 0,
-        }
-    )
+    consumer = _consumer(env)
     try:
         consumer.assign([TopicPartition(topic, n, since.ends[topic, n]) for n in left])
         heard_at = time.monotonic()

@@ -13,7 +13,11 @@ from tests.faults import invariants
 from tests.faults.routes import killed, own_gateway, proxied_broker
 from tests.faults.swipes import Swipes
 
-pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("unharmed")]
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.long,
+    pytest.mark.usefixtures("unharmed"),
+]
 PATH = "/v1/authorizations"
 # How much later than its deadline an answer may be, on a busy machine.
 SLACK_S = 0.3

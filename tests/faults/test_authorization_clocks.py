@@ -12,7 +12,11 @@ from tests.faults import invariants
 from tests.faults.routes import deciding, rerouted
 from tests.faults.swipes import Card, Swipes
 
-pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("unharmed")]
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.long,
+    pytest.mark.usefixtures("unharmed"),
+]
 SKEWED = Path(__file__).parent / "skewed"
 # Holds last as long as the table says, counted from when the database made them.
 WRONG_HOLDS = """
