@@ -60,12 +60,14 @@ class FeatureReader:
         oldest = until - keys.VELOCITY_TTL_S * 1000
         pipe.zrangebyscore(set_key, f"({oldest}", until, withscores=True)
         pipe.hgetall(keys.velocity_meta(entity, str(entity_id)))
+        pipe.info("server")
         try:
-            members, meta = await pipe.execute()
+            members, meta, server = await pipe.execute()
         except (redis.RedisError, OSError, TimeoutError) as error:
             log.warning("Redis does not answer, features come from Postgres: %s", error)
             return None
-        if "complete" not in meta:
+        # A set that was filled before Redis last started may miss what was written then.
+        if meta.get("complete") != server["run_id"]:
             return None
         return [policy.parse(member, score) for member, score in members], meta.get("position")
 

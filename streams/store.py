@@ -51,7 +51,10 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. oldest)
 redis.call('HSET', KEYS[2], 'event_at_ms', string.format('%.0f', newest))
 local seen = redis.call('HGET', KEYS[2], 'position')
 if not seen or seen < ARGV[1] then redis.call('HSET', KEYS[2], 'position', ARGV[1]) end
-if ARGV[4] == '1' then redis.call('HSET', KEYS[2], 'complete', '1') end
+if ARGV[4] == '1' then
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  redis.call('HSET', KEYS[2], 'complete', run_id)
+end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 return added
@@ -150,11 +153,16 @@ class Store:
         await self._put(list(texts), [ttl_s, *texts.values()])
 
     async def complete(self, meta_keys: Iterable[str]) -> list[bool]:
-        """Which velocity sets are known to miss nothing."""
+        """Which velocity sets are known to miss nothing: filled since Redis last started.
+
+        What was written just before it ended, or after an old dump was made, may be missing.
+        """
         pipe = self._client.pipeline(transaction=False)
+        pipe.info("server")
         for key in meta_keys:
             pipe.hget(key, COMPLETE)
-        return [mark is not None for mark in await pipe.execute()]
+        server, *marks = await pipe.execute()
+        return [mark == server["run_id"] for mark in marks]
 
     async def counts(
         self, sets: Sequence[tuple[str, str]], windows_ms: Sequence[int], now_ms: int

@@ -159,7 +159,11 @@ def kyc(copies: Copies, _entity: str, ids: list[str]) -> Iterator[str]:
 
 
 def velocity(copies: Copies, entity: str, ids: list[str]) -> Iterator[str]:
-    """Sorted sets of attempts: no member that is not; where complete, none is missing."""
+    """Sorted sets of attempts: no member that is not; where complete, none is missing.
+
+    Complete is what was filled since Redis last started: its readers ask for that.
+    """
+    run_id = copies.redis.info("server")["run_id"]
     for one in ids:
         key = keys.velocity(entity, one)
         found = {m: int(ms) for m, ms in copies.redis.zrange(key, 0, -1, withscores=True)}
@@ -168,7 +172,7 @@ def velocity(copies: Copies, entity: str, ids: list[str]) -> Iterator[str]:
         )
         wanted = {attempt.member(): attempt.decided_at_ms for attempt in attempts}
         newest = max(wanted.values(), default=0)
-        is_complete = copies.redis.hget(keys.velocity_meta(entity, one), COMPLETE) is not None
+        is_complete = copies.redis.hget(keys.velocity_meta(entity, one), COMPLETE) == run_id
         phantom = found.items() - wanted.items()
         if phantom:
             yield f"{key}: {len(phantom)} members that Postgres does not know"

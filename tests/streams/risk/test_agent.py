@@ -66,9 +66,20 @@ async def test_a_set_that_redis_lost_is_filled_from_the_database_before_it_is_co
     for entity, entity_id in (("card", card.card_id), ("account", card.account_id)):
         assert await client.zcard(keys.velocity(entity, entity_id)) == 3
         meta = await client.hgetall(keys.velocity_meta(entity, entity_id))
-        assert (meta["complete"], meta["position"]) == ("1", position(7, True, 7))
+        run_id = (await client.info("server"))["run_id"]
+        assert (meta["complete"], meta["position"]) == (run_id, position(7, True, 7))
     await client.aclose()
     await pool.close()
+
+
+async def test_a_set_that_was_filled_before_redis_last_started_is_not_known_to_be_complete(
+    redis_url: str,
+) -> None:
+    client = store.connect(redis_url, 2000)
+    await client.flushall()
+    await client.hset("meta", "complete", "an earlier run")
+    assert await Store(client).complete(["meta"]) == [False]
+    await client.aclose()
 
 
 async def test_a_decision_from_the_future_is_not_counted(
