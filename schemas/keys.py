@@ -49,6 +49,18 @@ def card_history(card_id: str) -> str:
     return f"card:{{{card_id}}}:history"
 
 
+# --- after a restart of Redis ---------------------------------------------------------------------
+
+# What Redis had on disk may be older than what it once said: a change that was told to it meanwhile
+# is told by nobody again. These copies have no number or epoch of their own to be found out by.
+UNFENCED = ("*:snapshot", "*:kyc")
+
+
+def copies_run() -> str:
+    """STRING: the run of Redis that the unfenced copies were made in."""
+    return "copies:run"
+
+
 # --- stand-in: what may be approved while nobody can decide ---------------------------------------
 
 # A repeat of a request that stood in comes within seconds; the gateway's journal remembers longer.

@@ -17,6 +17,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError
 
+from schemas import keys
+
 # A copy read from the database has no place in the log, so any change from the log replaces it.
 NO_POSITION = ""
 COMPLETE = "complete"
@@ -70,6 +72,18 @@ return found
 # KEYS: strings. ARGV: time to live, values.
 PUT = """
 for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end
+"""
+
+# KEYS: which run of Redis the copies are of. ARGV: patterns of copies. Forgets other runs' copies.
+# The first command on every connection, and a restart closes them all: nobody reads what is older.
+FORGET_OTHER_RUNS = """
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if redis.call('GET', KEYS[1]) == run_id then return 0 end
+for _, pattern in ipairs(ARGV) do
+  for _, key in ipairs(redis.call('KEYS', pattern)) do redis.call('UNLINK', key) end
+end
+redis.call('SET', KEYS[1], run_id)
+return 1
 """
 
 
@@ -179,13 +193,20 @@ class Store:
         return [None if row[0] is None else tuple(row[1:]) for row in rows]
 
 
-class ResetConnection(Connection):
-    """uvloop refuses to write where the other side has hung up, with an error of its own."""
+class CopiesConnection(Connection):
+    """A connection to copies that are of the running Redis."""
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        """Before anything is read, forget what an earlier run left."""
+        await super().on_connect_check_health(check_health=check_health)
+        forget = (FORGET_OTHER_RUNS, 1, keys.copies_run(), *keys.UNFENCED)
+        await self.send_command("EVAL", *forget, check_health=False)
+        await self.read_response()
 
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
     ) -> None:
-        """Send it; a closed connection is a ConnectionError, as without uvloop."""
+        """Send it; a closed connection is a ConnectionError, and no error of uvloop's own."""
         try:
             await super().send_packed_command(command, check_health)
         except RuntimeError as error:
@@ -197,7 +218,7 @@ def connect(url: str, timeout_ms: int) -> Redis:
     timeout_s = timeout_ms / 1000
     # Once more on a connection that turns out to be closed; who has waited in vain has waited.
     options: dict[str, Any] = {
-        "connection_class": ResetConnection,
+        "connection_class": CopiesConnection,
         "decode_responses": True,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,

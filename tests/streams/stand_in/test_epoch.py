@@ -1,15 +1,10 @@
 """The keeper of the epoch, with a real Postgres and a Redis that is emptied and restarted."""
 
 import asyncio
-import socket
-import subprocess
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import psycopg
 import pytest
-import redis as sync_redis
 from redis.asyncio import Redis
 
 from millrace.stack import Stack
@@ -20,48 +15,7 @@ from streams.stand_in.epoch import EpochKeeper
 from streams.stand_in.policy import ACCOUNT, CARD, CUSTOMER, PROGRAM
 from streams.stand_in.records import Records
 from tests.cards import new_card
-
-
-class Server:
-    """A Redis that keeps its data on disk, to be killed and started again on its port."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        words = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --dir {self.folder}"
-        self.process = subprocess.Popen(
-            ["redis-server", *words.split(" ")], stdout=subprocess.DEVNULL
-        )
-        client = sync_redis.Redis(port=self.port)
-        for _ in range(100):
-            try:
-                client.ping()
-                return
-            except sync_redis.ConnectionError:
-                time.sleep(0.05)
-        raise AssertionError("Redis did not start")
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path)
-    made.start()
-    yield made
-    made.kill()
+from tests.streams.server import Server
 
 
 @pytest.fixture
