@@ -9,7 +9,7 @@ from __future__ import annotations
 from bench import swipes
 from bench.pairs import interleave, report
 
-REQUESTS, EVENTS = 20_000, 1500
+REQUESTS, EVENTS = 10_000, 800
 
 
 def main() -> None:
