@@ -323,7 +323,7 @@ alter function audit.record() owner to audit_keeper;
 alter function audit.ensure_partitions(integer) owner to audit_keeper;
 revoke execute on function audit.ensure_partitions(integer) from public;
 
-select audit.ensure_partitions(3);
+do $$ begin perform audit.ensure_partitions(3); end $$;
 
 -- What 0015 grants for this: audit_sealer select on changes, select and insert on chain, execute on
 -- ensure_partitions; auditor select on every table of the schema; app_rw insert on api_access_logs;

@@ -180,4 +180,4 @@ values
     ('card', 'prices', 'EXEMPT', null, null, 'public market prices, append-only');
 
 alter table audit.audited_tables owner to audit_keeper;
-select audit.attach_all();
+do $$ begin perform audit.attach_all(); end $$;

@@ -235,7 +235,7 @@ insert into audit.audited_tables values
     ('audit', 'retention_policies', 'ROWS', 'DATA_PROTECTION', 'HIGH', null),
     ('audit', 'retention_runs', 'ROWS', 'DATA_PROTECTION', 'HIGH', null),
     ('audit', 'quality_rules', 'ROWS', 'FINANCIAL', 'MEDIUM', null);
-select audit.attach_all();
+do $$ begin perform audit.attach_all(); end $$;
 
 insert into audit.retention_policies (name, run_order, table_schema, table_name, anchor_schema,
     anchor_table, anchor_column, link_column, anchor_key, subject_column, period, strategy,
