@@ -243,7 +243,7 @@ BELONGS_TO = {"velocity_meta": "velocity"}
 # Kinds that whoever decides writes with each decision.
 WRITTEN_THROUGH = ("history",)
 # Keys that belong to no entity.
-APART = {keys.epoch(), keys.epoch_builder()}
+APART = {keys.epoch(), keys.epoch_builder(), keys.copies_run()}
 
 
 def _hashes(copies: Copies, names: Iterable[str]) -> list[dict[str, str]]:

@@ -84,7 +84,6 @@ def test_an_emptied_redis_lets_nobody_spend_twice(
     assert_only_the_limit_is_spent(stack, gateway, card, spent=4)
 
 
-@pytest.mark.long
 def test_an_old_dump_lets_nobody_spend_twice(
     stack: Stack, gateway: httpx.Client, card: UsableCard, swipes: Swipes
 ) -> None:
