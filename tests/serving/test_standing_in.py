@@ -196,10 +196,11 @@ async def test_a_decision_that_comes_while_stand_in_answers_gives_way_to_it(
 
 
 async def test_what_postgres_has_decided_is_told_and_nothing_is_taken(
-    office: Office, card: UsableCard, dsn: str
+    office: Office, card: UsableCard, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("serving.standing_in.LONGEST_S", 10)  # what counts is what it says
     await Bank(office.client).rebuild(card.card_id)
-    request = asked(card_id=card.card_id)
+    request = asked(card_id=card.card_id, deadline_at=datetime.now(UTC) + timedelta(seconds=30))
     with psycopg.connect(dsn) as connection:
         connection.execute(
             "insert into card.authorizations (authorization_id, idempotency_key, request_hash,"
