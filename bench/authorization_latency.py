@@ -75,7 +75,7 @@ async def http_p99_ms(world: Swipes) -> float:
         async def one(moment: float) -> None:
             world.asked += 1
             body = {
-                "card_id": world.cards[world.asked % len(world.cards)],
+                "card_id": world.cards[world.asked * swipes.SIDES % len(world.cards)],
                 "amount_minor": 1,
                 "currency": "USD",
                 "merchant_id": "M-1",

@@ -33,7 +33,7 @@ from oltp.ledger import controls
 from schemas import events, topics
 from schemas.events import request_hash
 
-CARDS = 2000
+CARDS, SIDES = 3000, 3
 PARTITIONS = 3
 # Avro's first field of a decision: a length byte and the 36 letters of the request's id.
 REQUEST_ID = slice(6, 42)
@@ -66,6 +66,7 @@ class Side:
     stack: Stack
     requested: str
     decided: str
+    share: int = 0
     command: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -117,9 +118,13 @@ class Swipes:
     producer: Producer
     asked: int = 0
 
-    def request(self, deadline_s: float = 3600) -> tuple[str, bytes, bytes]:
-        """The next request as (id, key, message): one minor unit, a card after the other."""
-        card_id = self.cards[self.asked % len(self.cards)]
+    def request(self, side: Side, deadline_s: float = 3600) -> tuple[str, bytes, bytes]:
+        """The side's next request as (id, key, message): one minor unit, a card after the other.
+
+        Each side has cards of its own: a rival knows nothing of what another decided.
+        """
+        cards = self.cards[side.share :: SIDES]
+        card_id = cards[self.asked % len(cards)]
         self.asked += 1
         body = {
             "card_id": card_id,
@@ -149,7 +154,7 @@ class Swipes:
     def fill(self, side: Side, requests: int) -> None:
         """Put requests on the side's topic, as fast as they can be made."""
         for _ in range(requests):
-            _, key, value = self.request()
+            _, key, value = self.request(side)
             self.producer.produce(side.requested, value, key)
             self.producer.poll(0)
         self.producer.flush()
@@ -213,7 +218,7 @@ class Swipes:
         while len(latencies) < total and time.perf_counter() < until:
             now = time.perf_counter()
             while sent < total and began + sent / rate <= now:
-                request_id, key, value = self.request()
+                request_id, key, value = self.request(side)
                 planned[request_id] = began + sent / rate
                 self.producer.produce(side.requested, value, key)
                 sent += 1
@@ -243,8 +248,10 @@ class Swipes:
 def sides(stack: Stack) -> tuple[Side, Side, Side]:
     """Our worker, the raw loop, and a plain Faust agent that takes one event at a time."""
     ours = Side("worker", stack, topics.AUTHORIZATION_REQUESTED, topics.AUTHORIZATION_DECIDED)
-    raw = Side("raw loop", stack, "bench.raw.in", "bench.raw.out", ("-m", "bench.raw_loop"))
-    event = Side("per event", stack, "bench.event.in", "bench.event.out", ("-m", "bench.per_event"))
+    raw = Side("raw loop", stack, "bench.raw.in", "bench.raw.out", 1, ("-m", "bench.raw_loop"))
+    event = Side(
+        "per event", stack, "bench.event.in", "bench.event.out", 2, ("-m", "bench.per_event")
+    )
     return ours, raw, event
 
 
