@@ -1,4 +1,4 @@
-"""Shows how parts come up: a live table in a terminal, one line an event elsewhere."""
+"""Shows how long work goes on: parts as they come up, and the bar of counted work."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -6,14 +6,30 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 
+def bar(console: Console) -> Progress:
+    """A bar that says how many of how many, and is gone when the work is done."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
 @contextmanager
 def watch(parts: Sequence[str]) -> Iterator[Callable[[str, str], None]]:
-    """A function that takes a part's name and what happened to it."""
+    """A function that takes a part's name and what happened to it.
+
+    A live table in a terminal, one line an event elsewhere.
+    """
     console = Console(stderr=True, highlight=False)
     began = time.monotonic()
     if not console.is_terminal:

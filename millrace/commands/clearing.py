@@ -8,10 +8,10 @@ from typing import Annotated
 import psycopg
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from millrace.current import addresses
+from millrace.progress import bar
 from oltp.reconciling.clearing_file import ClearingFileError
 from oltp.reconciling.loading import load
 
@@ -64,7 +64,7 @@ def load_(
     """
     console = Console()
     try:
-        with _progress(console) as progress:
+        with bar(console) as progress:
             task = progress.add_task(file.name, total=None)
             loaded = load(
                 addresses("postgres")["MILLRACE_OLTP_DSN"],
@@ -122,14 +122,3 @@ def show(
 def _no_answer() -> None:
     typer.echo("The database does not answer: is the stack up? (`millrace up`)", err=True)
     raise typer.Exit(1) from None
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )

@@ -9,10 +9,10 @@ from typing import Annotated
 import psycopg
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from millrace.current import addresses
+from millrace.progress import bar
 from oltp.ledger.controls import CONTROLS, check
 
 app = typer.Typer(no_args_is_help=True, help="Prove the ledger, show it, reconcile it.")
@@ -43,7 +43,7 @@ def check_(
 ) -> None:
     """Run every control over one snapshot. Exit code 1 when any of them finds something."""
     console = Console()
-    with _database() as connection, _progress(console) as progress:
+    with _database() as connection, bar(console) as progress:
         connection.execute("set transaction isolation level repeatable read read only")
         task = progress.add_task("controls", total=len(CONTROLS))
         findings = []
@@ -115,14 +115,3 @@ def _database() -> Iterator[psycopg.Connection]:
     except psycopg.OperationalError:
         typer.echo("The database does not answer: is the stack up? (`millrace up`)", err=True)
         raise typer.Exit(1) from None
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )

@@ -1,7 +1,7 @@
 """Histories of cards: every feature against a count by hand, at any moment of any life."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import accumulate, pairwise
 from time import process_time
 from timeit import repeat
@@ -20,24 +20,9 @@ from schemas.features import (
     DecisionFeature,
 )
 from streams.authorization.history import DAY_MS, Attempt, CardHistory, milliseconds
+from tests.streams.authorization.usual import NOW, REQUEST
 
-NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 T0 = milliseconds(NOW) - 3 * DAY_MS
-REQUEST = AuthorizationRequested(
-    request_id="r-1",
-    idempotency_key="T-1",
-    request_hash="a" * 64,
-    card_id="0b6f2a4e-6f52-4d0e-9f8e-2f0b8f5f1a10",
-    amount_minor=1000,
-    currency="CZK",
-    merchant_id="M-1",
-    mcc="5411",
-    merchant_country="CZ",
-    channel="CHIP",
-    requested_at=NOW,
-    deadline_at=NOW + timedelta(milliseconds=500),
-    correlation_id="c-1",
-)
 PRAGUE, NEW_YORK = (50_087_000, 14_421_000), (40_712_800, -74_006_000)
 
 
