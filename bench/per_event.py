@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 
 import faust
 import orjson
@@ -24,7 +23,7 @@ app = faust.App(
     topic_allow_declare=False,
     topic_disable_leader=True,
     web_enabled=False,
-    datadir=tempfile.mkdtemp(prefix="millrace-bench-faust-"),
+    datadir=f"{os.environ['MILLRACE_HOME']}/bench-faust",
     consumer_auto_offset_reset="earliest",
     broker_session_timeout=10,
     broker_heartbeat_interval=2,
