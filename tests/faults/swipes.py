@@ -42,6 +42,8 @@ MIX = {
     "orphan": 4,
 }
 KINDS, WEIGHTS = list(MIX), list(accumulate(MIX.values()))
+# How long callers wait: nearly all, and one in a hundred.
+PATIENCE, IMPATIENCE = timedelta(hours=1), timedelta(milliseconds=300)
 COUNTRIES = ("CZ",) * 60 + ("SK", "DE", "AT", "PL")
 CHANNELS = ("ECOMMERCE",) * 5 + ("CHIP", "CONTACTLESS", "CONTACTLESS")
 MCCS = ("5411", "5812", "5541", "5999", "4111", "5542")
@@ -173,20 +175,20 @@ class Swipes:
         key = body.pop("idempotency_key", f"S-{self._seed}-{self._number}")
         now = datetime.now(UTC)
         request_id = str(uuid.uuid4())
-        # One in a hundred callers does not wait for long: its answer may come too late.
-        patience_s = 0.3 if pick.random() < 0.01 else 3600
         return AuthorizationRequested(
             request_id=request_id,
             idempotency_key=key,
             request_hash=request_hash(**body),
             requested_at=now,
-            deadline_at=now + timedelta(seconds=patience_s),
+            deadline_at=now + PATIENCE,
             correlation_id=request_id,
             **body,
         )
 
     def _purchase(self) -> AuthorizationRequested:
         request = self.request()
+        if self._random.random() < 0.01:  # its answer may come too late
+            request = replace(request, deadline_at=request.requested_at + IMPATIENCE)
         self._earlier.append(request)
         return request
 
@@ -260,7 +262,7 @@ def _attempt(earlier: AuthorizationRequested) -> AuthorizationRequested:
         request_id=request_id,
         correlation_id=request_id,
         requested_at=now,
-        deadline_at=now + timedelta(hours=1),
+        deadline_at=now + PATIENCE,
     )
 
 
