@@ -1,12 +1,14 @@
 """Batch agents: `@batches(topic, ...)` turns a handler into an agent of the Faust app.
 
-An agent gets what Kafka has ready and never waits for more, records in order per key. When more is
-ready than a batch takes, batches of other partitions are worked on beside it, in as many lanes as
-the agent has: one works while another waits for an answer. Offsets are committed only after the
-handler returned, so a killed worker repeats a batch and never loses one: every effect must be safe
-to repeat. What cannot be decoded goes to the topic's dead letters, with its bytes, and so does a
-message that nobody survives. When something the handler needs is down, the batch waits and is tried
-again; an agent holds at most a batch for each lane and what Kafka prefetches.
+An agent gets what Kafka has ready and never waits for more, records in order per key. What arrives
+while a batch is worked on is fetched meanwhile, and what the handler sent and the broker has not
+acknowledged is waited for beside the next batch. When more is ready than a batch takes, batches of
+other partitions are worked on beside it, in as many lanes as the agent has: one works while another
+waits for an answer. Offsets are committed only after every effect, so a killed worker repeats a
+batch and never loses one: every effect must be safe to repeat. What cannot be decoded goes to the
+topic's dead letters, with its bytes, and so does a message that nobody survives. When something the
+handler needs is down, the batch waits and is tried again; an agent holds at most three batches for
+each lane and what Kafka prefetches.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from schemas.topics import consumer_group
 from streams import metrics
 from streams.codec import Codec, SchemaNeeded
 from streams.dead_letters.letters import DeadLetters
+from streams.inbox import Inbox, Ready
 from streams.outages import OUTAGES, Backoff
 from streams.starts import STARTS_MAX, Starts, WorkerKilled
 
@@ -38,6 +41,9 @@ BATCH_MAX = 300
 # empty fetch returns soon enough for a clean stop.
 POLL_MS = 250
 FETCH_WAIT_MS = 500
+# The consumer fetches nothing while it has something that nobody has taken, so what it has is taken
+# while a batch is worked on: the more often the fewer records there are to share a fetch's price.
+TAKE_PAUSE_S, TAKE_PAUSE_PER_RECORD_S = 0.001, 0.00025
 # A killed worker's partitions are given to its successor after this; brokers allow no less.
 SESSION_MS, HEARTBEAT_MS = 6000, 1500
 # A batch waits for what is down as long as it takes; the session heartbeat shows that we live.
@@ -57,10 +63,12 @@ class Message:
     record: ConsumerRecord
 
 
-Handler = Callable[[Sequence[Message], Any], Awaitable[None]]
+# Returns what is done when the broker has acknowledged what was sent, if anything was.
+Handler = Callable[[Sequence[Message], Any], Awaitable[Awaitable[Any] | None]]
+# Messages that were handled, and what they wait for.
+Sent = tuple[Sequence[Message], Awaitable[Any]]
 # Raises what the message is to be buried for; None means that it is to be passed over.
 Decoder = Callable[[Codec, ConsumerRecord], Any]
-Ready = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,7 @@ class BatchService(Service, ConsumerRebalanceListener):
         self.servers = servers
         self.consumer: AIOKafkaConsumer | None = None
         self.progress = _Progress()
+        self.inbox = Inbox(BATCH_MAX * agent.lanes)
         self.starts = Starts(servers, consumer_group(agent.name))
         # Partitions of which no batch has been finished since they were given to us, and where the
         # first one began.
@@ -137,6 +146,8 @@ class BatchService(Service, ConsumerRebalanceListener):
         self._begun: dict[TopicPartition, int] = {}
         self._waiting: dict[asyncio.Task[Any] | None, str] = {}
         self._busy = asyncio.Lock()
+        self._unacknowledged: set[asyncio.Task[None]] = set()
+        self._resting = False
 
     @property
     def label(self) -> str:
@@ -178,6 +189,7 @@ class BatchService(Service, ConsumerRebalanceListener):
         """Finish what is in hand before somebody else begins where we have committed."""
         await self._rest()
         self.progress.forget(revoked)
+        self.inbox.forget(revoked)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Every one is new: somebody may have died of its first message."""
@@ -185,9 +197,11 @@ class BatchService(Service, ConsumerRebalanceListener):
 
     async def _rest(self) -> None:
         """Wait for the batches in hand, within reason, and commit what is done."""
+        self._resting = True
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_WAIT_S), self._busy:
-                pass
+                await asyncio.gather(*self._unacknowledged)
+        self._resting = False
         if self.consumer is not None:
             await self._forgive(self.consumer)
             await self._commit(self.consumer)
@@ -209,27 +223,29 @@ class BatchService(Service, ConsumerRebalanceListener):
             self._waiting.pop(asyncio.current_task(), None)
             if lanes and not self.should_stop:
                 async with self._busy:
-                    await self._process_all(consumer, lanes)
+                    await self._process_and_take(consumer, lanes)
 
     async def _ready(self, consumer: AIOKafkaConsumer) -> list[Ready]:
-        """What is there: one batch, and more of other partitions as long as they are full."""
-        lanes: list[Ready] = []
-        parts: set[TopicPartition] = set()  # all
-        while len(lanes) < self.agent.lanes:
-            wait_ms = 0 if lanes else POLL_MS
-            try:
-                found = await consumer.getmany(*parts, timeout_ms=wait_ms, max_records=BATCH_MAX)
-            except KafkaError:
-                if lanes:
-                    break  # what has been taken is worked on; the next reading says it again
-                raise
-            if not found:
-                break
-            lanes.append(found)
-            parts = consumer.assignment().difference(*lanes)
-            if sum(map(len, found.values())) < BATCH_MAX or not parts:
-                break
-        return lanes
+        """What is there, as batches to work on side by side."""
+        if room := self.inbox.room:
+            wait_ms = 0 if len(self.inbox) else POLL_MS
+            self.inbox.put(await consumer.getmany(timeout_ms=wait_ms, max_records=room))
+        return self.inbox.take(self.agent.lanes, BATCH_MAX)
+
+    async def _process_and_take(self, consumer: AIOKafkaConsumer, lanes: Sequence[Ready]) -> None:
+        """Work on the batches, and keep the consumer fetching until they are done."""
+        records = sum(len(one) for found in lanes for one in found.values())
+        pause_s = max(TAKE_PAUSE_S, TAKE_PAUSE_PER_RECORD_S * records)
+        work = asyncio.create_task(self._process_all(consumer, lanes))
+        try:
+            while not (await asyncio.wait({work}, timeout=pause_s))[0]:
+                # In a rebalance the consumer would wait for its end, and that waits for us.
+                if (room := self.inbox.room) and not self._resting:
+                    with suppress(KafkaError):  # the next reading says it again
+                        self.inbox.put(await consumer.getmany(timeout_ms=0, max_records=room))
+        finally:
+            work.cancel()
+        await work
 
     async def _commit_behind(self, consumer: AIOKafkaConsumer) -> None:
         """Commits beside the work, so that the next batch does not wait for the broker's answer."""
@@ -271,14 +287,33 @@ class BatchService(Service, ConsumerRebalanceListener):
 
     async def _process(self, consumer: AIOKafkaConsumer, found: Ready) -> None:
         started = time.perf_counter()
+        ends = {part: records[-1].offset + 1 for part, records in found.items()}
+        sent: list[Sent] = []
         if not self._unproven.isdisjoint(found):
             await self._begin(consumer, found)
         else:
-            await self._work([record for part in found.values() for record in part])
-        self.progress.advance({part: records[-1].offset + 1 for part, records in found.items()})
+            await self._work([record for part in found.values() for record in part], sent)
+            # No more than one batch of each lane is unacknowledged.
+            await asyncio.gather(*self._unacknowledged)
+        if sent:
+            waiting = asyncio.create_task(self._acknowledged(sent, ends))
+            self._unacknowledged.add(waiting)
+            waiting.add_done_callback(self._unacknowledged.discard)
+        else:
+            self.progress.advance(ends)
         metrics.BATCH_SECONDS.labels(self.agent.name).observe(time.perf_counter() - started)
         metrics.BATCH_SIZE.labels(self.agent.name).observe(sum(map(len, found.values())))
         metrics.LAG.labels(self.agent.name).set(self.lag())
+
+    async def _acknowledged(self, sent: Sequence[Sent], ends: Mapping[TopicPartition, int]) -> None:
+        """The batch is done when the broker has what was sent; what it has not is done again."""
+        for messages, acknowledgement in sent:
+            try:
+                await acknowledgement
+            except OUTAGES as error:
+                log.warning("%s: not acknowledged, done again: %s", self.agent.name, error)
+                await self._handle(messages)
+        self.progress.advance(ends)
 
     async def _begin(self, consumer: AIOKafkaConsumer, found: Ready) -> None:
         """The first batch: where somebody died before, each message is handled by itself."""
@@ -309,8 +344,10 @@ class BatchService(Service, ConsumerRebalanceListener):
             with suppress(KafkaError):
                 await self.starts.forgive(consumer, begun)
 
-    async def _work(self, records: Sequence[ConsumerRecord]) -> None:
-        """All the effects of some records."""
+    async def _work(
+        self, records: Sequence[ConsumerRecord], sent: list[Sent] | None = None
+    ) -> None:
+        """All the effects of some records; acknowledgements are left to who gives a list."""
         decode, codec = self.agent.decode, self.codec
         messages = []
         passed_over = 0
@@ -323,7 +360,7 @@ class BatchService(Service, ConsumerRebalanceListener):
                 passed_over += 1
             elif event is not _BURIED:
                 messages.append(Message(event, record))
-        handled = await self._handle(messages) if messages else 0
+        handled = await self._handle(messages, sent) if messages else 0
         metrics.MESSAGES.labels(self.agent.name, "handled").inc(handled)
         metrics.MESSAGES.labels(self.agent.name, "passed_over").inc(passed_over)
 
@@ -338,17 +375,27 @@ class BatchService(Service, ConsumerRebalanceListener):
             await self._bury(record, reason)
             return _BURIED
 
-    async def _handle(self, messages: Sequence[Message]) -> int:
+    async def _handle(self, messages: Sequence[Message], sent: list[Sent] | None = None) -> int:
         """The whole batch, or each on its own when one of them cannot be; says how many were."""
+
+        async def once() -> None:
+            acknowledgement = await self.agent.handle(messages, self.means)
+            if acknowledgement is None:
+                return
+            if sent is None:
+                await acknowledgement
+            else:
+                sent.append((messages, acknowledgement))
+
         try:
-            await self._patiently(lambda: self.agent.handle(messages, self.means))
+            await self._patiently(once)
         except Exception as error:
             if len(messages) == 1:
                 log.exception("%s: cannot handle %s", self.agent.name, _place(messages[0].record))
                 await self._bury(messages[0].record, error)
                 return 0
             log.warning("%s: %s; trying the batch one by one", self.agent.name, error)
-            return sum([await self._handle([message]) for message in messages])
+            return sum([await self._handle([message], sent) for message in messages])
         return len(messages)
 
     async def _bury(self, record: ConsumerRecord, error: Exception) -> None:

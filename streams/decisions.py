@@ -18,14 +18,16 @@ SCHEMA = events.FOLDER / f"{TOPIC}.avsc"
 
 
 class Decisions:
-    """Sends decisions; when `send` returns the broker has them all."""
+    """Sends decisions; the broker has them all when what `send` returns is done."""
 
     def __init__(self, producer: AIOKafkaProducer, codec: Codec) -> None:
         self._producer = producer
         self._codec = codec
         self._partitions = 0
 
-    async def send(self, decided: Iterable[tuple[int, AuthorizationDecided]]) -> None:
+    async def send(
+        self, decided: Iterable[tuple[int, AuthorizationDecided]]
+    ) -> asyncio.Future[list[Any]]:
         """Send in order, each to the partition with its request's number: one batch for each.
 
         Sending again after a crash repeats answers, never decisions.
@@ -47,4 +49,4 @@ class Decisions:
                     batch = self._producer.create_batch()
                     batch.append(key=key, value=value, timestamp=None)
             sent.append(await self._producer.send_batch(batch, TOPIC, partition=partition))
-        await asyncio.gather(*sent)
+        return asyncio.gather(*sent)

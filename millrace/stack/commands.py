@@ -18,7 +18,9 @@ PYTHON = sys.executable
 CDC_PASSWORD = "MILLRACE_CDC_PASSWORD"  # noqa: S105 - the variable's name
 SEALER_NEEDS = ("MILLRACE_AUDIT_SEALER_DSN", "MILLRACE_AUDIT_KEY", "MILLRACE_AUDIT_CHECKPOINTS")
 # Small and quick to start: one machine runs all of it.
-JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true")
+JVM = ("-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true")
+# For what starts often or works little: no optimizing compiler beside it.
+QUICK_START = "-XX:TieredStopAtLevel=1"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def commands(site: Site) -> dict[str, Command]:
 
 def kafka_format(site: Site) -> list[str]:
     """Prepares an empty broker folder; must have run once before the broker starts."""
-    tool = [site.java, *JVM, "-Xmx128m", "-cp", f"{site.jars}/kafka/*", "kafka.tools.StorageTool"]
+    classes = ("-cp", f"{site.jars}/kafka/*", "kafka.tools.StorageTool")
+    tool = [site.java, *JVM, QUICK_START, "-Xmx128m", *classes]
     properties = str(site.layout.conf / "kafka.properties")
     return [*tool, "format", "--ignore-formatted", "-t", cluster_id(), "-c", properties]
 
@@ -120,7 +123,7 @@ def _capture(site: Site) -> dict[str, Command]:
     registry = site.jars / "registry"
     return {
         "registry": Command(
-            (_java_21(), *JVM, "-Xmx384m", "-jar", str(registry / "quarkus-run.jar")),
+            (_java_21(), *JVM, QUICK_START, "-Xmx384m", "-jar", str(registry / "quarkus-run.jar")),
             {
                 **_registry_settings(),
                 "APICURIO_DATASOURCE_URL": (

@@ -15,165 +15,7 @@
 -- Locks are taken in this order, each kind by its ids, so concurrent batches cannot deadlock and cannot
 -- approve past a limit: the making of program limits (shared), accounts, states of cards, spend
 -- counters, keys, new states of cards. A writer that locks an account first is in this order too.
--- depends: 0009.spend_limits
-
--- The verdicts of a batch whose accounts and card states the caller has locked, in its order; moves the
--- spend counters. What must hold exactly is judged here and nowhere else: state of account and card,
--- currency, available credit, spend limits, what an increment raises. Earlier approvals of the batch
--- count.
-create function card.judge(batch card.authorization_request[]) returns card.verdict[]
-language plpgsql as $$
-declare
-    verdicts card.verdict[];
-    verdict card.verdict;
-    request card.asked_request;
-    original card.original;
-    -- By slot of the account, of the card, of the counter.
-    available bigint[];
-    versions bigint[];
-    is_behind boolean[];
-    counts bigint[];
-    amounts bigint[];
-    asked card.asked_request[] := array(select a from card.asked(batch) a);
-    checks card.spend_check[] := card.spend_checks(asked);
-    next_check integer := 1;
-    first_check integer;
-    check_of card.spend_check;
-    is_count_reached boolean;
-    room bigint;
-begin
-    if cardinality(checks) > 0 then
-        select c.approved_count, c.approved_minor into counts, amounts
-        from card.open_counters(checks) c;
-    end if;
-    foreach request in array asked loop
-        verdict := null;
-        verdict.is_new := false;
-        verdict.is_stale := false;
-        first_check := next_check;
-        while checks[next_check].ordinality = request.ordinality loop
-            next_check := next_check + 1;
-        end loop;
-        if request.is_stored or request.first_ordinality < request.ordinality then
-            verdict.is_stale := not request.is_stored
-                and verdicts[request.first_ordinality].is_stale;
-            -- A verdict that was made for nothing: those after it have counted it.
-            is_behind[request.card_slot] := true;
-            verdicts[request.ordinality] := verdict;
-            continue;
-        end if;
-        versions[request.card_slot] :=
-            coalesce(versions[request.card_slot], request.decided_version);
-        if request.asked_version <> versions[request.card_slot] + 1
-            or (request.asked_version is not null and is_behind[request.card_slot]) then
-            verdict.is_stale := true;
-            -- Those after it have counted it as well, and their numbers may fit by chance.
-            is_behind[request.card_slot] := true;
-            verdicts[request.ordinality] := verdict;
-            continue;
-        end if;
-
-        available[request.account_slot] :=
-            coalesce(available[request.account_slot], request.available_minor);
-        versions[request.card_slot] := versions[request.card_slot] + 1;
-        verdict.is_new := true;
-        verdict.account_id := request.account_id;
-        verdict.decision := request.decision;
-        verdict.response_code := request.response_code;
-        verdict.reason_code := request.reason_code;
-        verdict.amount_minor := request.amount_minor;
-        verdict.approved_minor := 0;
-        verdict.available_minor := available[request.account_slot];
-        verdict.card_version := versions[request.card_slot];
-        verdict.decided_at := request.decided_at;
-        verdict.judged_at := clock_timestamp();
-
-        if request.message_kind = 'INCREMENT' then
-            original := card.original_of(
-                request.original_key, request.card_id, request.account_id, batch, verdicts);
-            verdict.parent_id := original.authorization_id;
-            if request.amount_is_total then
-                verdict.amount_minor := greatest(
-                    verdict.amount_minor - coalesce(original.authorized_minor, 0), 0);
-            end if;
-        end if;
-
-        if request.decision = 'APPROVED' then
-            is_count_reached := false;
-            room := available[request.account_slot];
-            for n in first_check..next_check - 1 loop
-                check_of := checks[n];
-                is_count_reached := is_count_reached or coalesce(
-                    counts[check_of.slot] >= check_of.count_limit, false);
-                room := least(room, check_of.amount_limit_minor - amounts[check_of.slot]);
-            end loop;
-            verdict.reason_code := case
-                when request.account_id is null then 'ACCOUNT_NOT_ACTIVE'
-                when request.account_status <> 'ACTIVE' then 'ACCOUNT_NOT_ACTIVE'
-                when not request.card_exists then 'UNKNOWN_CARD'
-                when request.card_account_id <> request.account_id then 'UNKNOWN_CARD'
-                when request.card_status = 'LOST' then 'CARD_LOST'
-                when request.card_status = 'STOLEN' then 'CARD_STOLEN'
-                when request.card_status <> 'ACTIVE' then 'CARD_NOT_ACTIVE'
-                when request.currency <> request.account_currency then 'CURRENCY_NOT_SUPPORTED'
-                when request.message_kind = 'INCREMENT' and original.hold_id is null
-                    then 'ORIGINAL_NOT_FOUND'
-                when request.message_kind = 'INCREMENT' and not original.is_open
-                    then 'ORIGINAL_ENDED'
-                -- A zero amount verifies the account and takes nothing; so does a total that is
-                -- reached already.
-                when verdict.amount_minor = 0 then request.reason_code
-                when verdict.amount_minor > available[request.account_slot]
-                    and not (request.partial_allowed and available[request.account_slot] > 0)
-                    then 'INSUFFICIENT_CREDIT'
-                when is_count_reached and request.message_kind <> 'INCREMENT'
-                    then 'COUNT_LIMIT_EXCEEDED'
-                when verdict.amount_minor > room and not (request.partial_allowed and room > 0)
-                    then 'AMOUNT_LIMIT_EXCEEDED'
-                when verdict.amount_minor > room then 'PARTIALLY_APPROVED'
-                else request.reason_code
-            end;
-            if verdict.reason_code = 'PARTIALLY_APPROVED' then
-                verdict.response_code := '10';
-                verdict.approved_minor := room;
-            elsif verdict.reason_code = request.reason_code then
-                verdict.approved_minor := verdict.amount_minor;
-            else
-                verdict.decision := 'DECLINED';
-                verdict.response_code := card.refusal_code(verdict.reason_code);
-            end if;
-        end if;
-        if verdict.approved_minor > 0 then
-            verdict.hold_id := case request.message_kind
-                when 'INCREMENT' then original.hold_id else batch[request.ordinality].hold_id end;
-            available[request.account_slot] :=
-                available[request.account_slot] - verdict.approved_minor;
-            for n in first_check..next_check - 1 loop
-                check_of := checks[n];
-                amounts[check_of.slot] :=
-                    amounts[check_of.slot] + verdict.approved_minor;
-                if request.message_kind <> 'INCREMENT' then
-                    counts[check_of.slot] := counts[check_of.slot] + 1;
-                end if;
-            end loop;
-        end if;
-        is_behind[request.card_slot] := coalesce(is_behind[request.card_slot], false)
-            or verdict.decision <> request.decision
-            or verdict.amount_minor <> request.amount_minor
-            or verdict.reason_code = 'PARTIALLY_APPROVED';
-        verdicts[request.ordinality] := verdict;
-    end loop;
-    if cardinality(checks) > 0 then
-        update card.spend_counters c
-        set approved_count = counts[k.slot],
-            approved_amount_minor = amounts[k.slot]
-        from (select distinct slot, spend_limit_id, period_start from unnest(checks)) k
-        where c.spend_limit_id = k.spend_limit_id and c.period_start = k.period_start
-            and c.approved_amount_minor <> amounts[k.slot];
-    end if;
-    return verdicts;
-end
-$$;
+-- depends: 0009.judge
 
 -- Judges a batch and writes its new decisions with all that follows from them. Raises MR001 when a key,
 -- a card's state or a limit changed meanwhile: the caller judges again, with what the
@@ -182,7 +24,10 @@ create function card.write_verdicts(batch card.authorization_request[]) returns 
 language plpgsql as $$
 declare
     verdicts card.verdict[];
-    expected integer;
+    decided integer;
+    decided_cards integer;
+    has_increment boolean;
+    has_shadows boolean;
     written integer;
     made integer;
 begin
@@ -191,6 +36,11 @@ begin
     order by s.card_id
     for no key update;
     verdicts := card.judge(batch);
+    select count(*) filter (where v.is_new), count(distinct r.card_id) filter (where v.is_new),
+        bool_or(r.message_kind = 'INCREMENT'), bool_or(jsonb_array_length(r.shadows) > 0)
+    into decided, decided_cards, has_increment, has_shadows
+    from unnest(batch) with ordinality as r
+    cross join lateral (select (verdicts[r.ordinality]).*) v;
 
     insert into card.authorizations (
         authorization_id, idempotency_key, request_hash, message_kind, parent_authorization_id,
@@ -212,8 +62,7 @@ begin
     order by r.idempotency_key
     on conflict (idempotency_key) do nothing;
     get diagnostics written = row_count;
-    expected := (select count(*) from unnest(verdicts) v where v.is_new);
-    if written < expected then
+    if written < decided then
         raise exception 'a key of this batch was decided meanwhile' using errcode = 'MR001';
     end if;
 
@@ -256,7 +105,7 @@ begin
         'HELD', 'CREDIT', a.approved_minor, a.currency
     from approved a;
 
-    if exists (select from unnest(batch) r where r.message_kind = 'INCREMENT') then
+    if has_increment then
         update card.holds h
         set amount_minor = h.amount_minor + i.approved_minor, updated_at = clock_timestamp()
         from (
@@ -268,7 +117,7 @@ begin
         where h.hold_id = i.hold_id;
     end if;
 
-    -- A state that was not there to be locked may be by now, and have moved.
+    -- A state that could not be locked may be there by now, and have moved.
     update card.card_states s
     set version = c.version, last_decided_at = c.last_decided_at
     from (
@@ -281,10 +130,7 @@ begin
     ) c
     where s.card_id = c.card_id and s.version = c.judged_version;
     get diagnostics written = row_count;
-    expected := (
-        select count(distinct r.card_id) from unnest(batch) with ordinality as r
-        where (verdicts[r.ordinality]).is_new);
-    if written < expected then
+    if written < decided_cards then
         insert into card.card_states (card_id, version, last_decided_at)
         select r.card_id, max(v.card_version), max(v.decided_at)
         from unnest(batch) with ordinality as r
@@ -295,13 +141,13 @@ begin
         order by r.card_id
         on conflict (card_id) do nothing;
         get diagnostics made = row_count;
-        if written + made < expected then
+        if written + made < decided_cards then
             raise exception 'a card of this batch had another decision meanwhile'
                 using errcode = 'MR001';
         end if;
     end if;
 
-    if exists (select from unnest(batch) r where jsonb_array_length(r.shadows) > 0) then
+    if has_shadows then
         insert into card.shadow_verdicts (
             authorization_id, version, decision, response_code, reason_code, rule_hits)
         select r.authorization_id, s.version, s.decision, s.response_code, s.reason_code, s.rule_hits
@@ -341,7 +187,6 @@ declare
     batch card.authorization_request[] := array(
         select r from jsonb_populate_recordset(null::card.authorization_request, requests) r);
     verdicts card.verdict[];
-    keys text[];
 begin
     if pg_relation_size('card.authorizations') > 1000000 then
         perform set_config('plan_cache_mode', 'force_generic_plan', true);
@@ -361,16 +206,18 @@ begin
     end loop;
 
     -- What the network said of an authorization before it was decided.
-    keys := array(
-        select r.idempotency_key from unnest(batch) with ordinality as r
-        where (verdicts[r.ordinality]).is_new);
-    if exists (select from card.card_messages m where m.original_key = any(keys) and m.state = 'PARKED')
+    if exists (
+        select from unnest(batch) with ordinality as r
+        join card.card_messages m on m.original_key = r.idempotency_key and m.state = 'PARKED'
+        where (verdicts[r.ordinality]).is_new)
     then
-        perform card.apply_parked(keys);
+        perform card.apply_parked(array(
+            select r.idempotency_key from unnest(batch) with ordinality as r
+            where (verdicts[r.ordinality]).is_new));
     end if;
 
     -- Who asks again is told what the caller was told: when somebody stood in for us and said otherwise
-    -- than what is decided, an advice has brought it.
+    -- than what is decided, an advice brought it.
     return query
     select
         r.request_id,

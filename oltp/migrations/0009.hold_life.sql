@@ -38,15 +38,18 @@ from (
 -- How long an approval is held: the narrowest range of codes, and of equal ones the network's own. It
 -- is counted from when we decide, by our clock, never from a merchant's time.
 create function card.hold_period(network text, mcc text) returns interval
-language sql stable set search_path = pg_catalog as $$
-    select coalesce((
+-- Not SQL, which would be parsed again for each statement that calls it.
+language plpgsql stable set search_path = pg_catalog as $$
+begin
+    return coalesce((
         select make_interval(days => p.hold_days)
         from card.hold_periods p
         where p.network in (hold_period.network, 'ANY')
             and hold_period.mcc between p.mcc_from and p.mcc_to
         order by p.mcc_to::integer - p.mcc_from::integer, p.network = 'ANY'
         limit 1
-    ), interval '7 days')
+    ), interval '7 days');
+end
 $$;
 
 -- Whether the entry is there already; raises MR002 when its key was used for another one.

@@ -43,8 +43,8 @@ begin
         raise exception '% has no primary key: its changes could not be told apart', audited;
     end if;
     execute format('create or replace trigger audit_insert after insert on %s referencing'
-        ' new table as new_rows for each statement execute function audit.record(%s)',
-        audited, arguments);
+        ' new table as new_rows for each statement execute function audit.%I(%s)',
+        audited, case mode when 'DIGEST' then 'record_batch' else 'record' end, arguments);
     execute format('create or replace trigger audit_update after update on %s referencing'
         ' old table as old_rows new table as new_rows for each statement'
         ' when (pg_trigger_depth() = 0) execute function audit.record(%s)', audited, arguments);

@@ -9,7 +9,7 @@ Velocity is exact: who judged on an old history is told so, and judges again.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -64,7 +64,7 @@ def decode(codec: Codec, record: ConsumerRecord) -> AuthorizationRequested:
 
 
 @batches(topics.AUTHORIZATION_REQUESTED, capability="authorization", decode=decode, lanes=LANES)
-async def authorize(messages: Sequence[Message], means: Means) -> None:
+async def authorize(messages: Sequence[Message], means: Means) -> Awaitable[Any]:
     """Decide or apply each message once, and answer each attempt."""
     requests: list[AuthorizationRequested] = [message.event for message in messages]
     answers: dict[int, AuthorizationDecided] = {}
@@ -72,10 +72,11 @@ async def authorize(messages: Sequence[Message], means: Means) -> None:
         chosen = [requests[number] for number in numbers]
         work = apply if chosen[0].message_kind in APPLIED else decide
         answers.update(zip(numbers, await work(chosen, means), strict=True))
-    await means.decisions.send(
+    acknowledgement = await means.decisions.send(
         (message.record.partition, answers[number]) for number, message in enumerate(messages)
     )
     count(answers.values())
+    return acknowledgement
 
 
 def rounds(requests: Sequence[AuthorizationRequested]) -> Iterator[list[int]]:

@@ -86,7 +86,7 @@ def test_a_code_column_allows_exactly_the_codes_of_its_list(database, entity):
 
 
 def test_refusals_in_sql_carry_the_response_codes_of_the_shared_list(database):
-    source = (MIGRATIONS / "0009.decide_and_hold.sql").read_text()
+    source = (MIGRATIONS / "0009.judge.sql").read_text()
     reasons = {
         reason
         for reason in re.findall(r"then '([A-Z_]+)'", source)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -97,51 +96,110 @@ async def test_a_stop_during_an_outage_commits_nothing_of_the_batch() -> None:
     assert (handled, agent.progress.untold) == ([], {})
 
 
+ONE, TWO, THREE = (TopicPartition("t", n) for n in range(3))
+
+
 class Broker:
-    """Answers readings one after the other."""
+    """Answers readings one after the other, and then says that there is nothing."""
 
     def __init__(self, *answers: dict[TopicPartition, int] | Exception) -> None:
         self.answers = list(answers)
-        self.asked: list[tuple[set[TopicPartition], int]] = []
+        self.asked: list[tuple[int, int]] = []
+        self.committed: list[dict[TopicPartition, int]] = []
 
     def assignment(self) -> frozenset[TopicPartition]:
-        return frozenset(TopicPartition("t", n) for n in range(3))
+        return frozenset({ONE, TWO, THREE})
 
-    async def getmany(self, *parts: TopicPartition, timeout_ms: int, max_records: int) -> Any:
-        self.asked.append((set(parts), timeout_ms))
-        answer = self.answers.pop(0)
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
+        self.asked.append((timeout_ms, max_records))
+        answer = self.answers.pop(0) if self.answers else {}
         if isinstance(answer, Exception):
             raise answer
         return {part: [record(n, b"x") for n in range(many)] for part, many in answer.items()}
 
-
-ONE, TWO, THREE = (TopicPartition("t", n) for n in range(3))
-
-
-def reader(lanes: int) -> BatchService:
-    made, _ = service(Letters(), {})
-    made.agent = replace(made.agent, lanes=lanes)
-    return made
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        self.committed.append(offsets)
 
 
-async def test_a_batch_of_another_partition_is_taken_only_when_more_waits_than_one_takes() -> None:
-    broker = Broker({ONE: 2, TWO: 1})
-    assert len(await reader(3)._ready(broker)) == 1
-    broker = Broker({ONE: BATCH_MAX}, {TWO: 5})
-    taken = await reader(3)._ready(broker)
-    assert [list(found) for found in taken] == [[ONE], [TWO]]
-    assert broker.asked == [(set(), POLL_MS), ({TWO, THREE}, 0)]
+async def test_it_waits_for_kafka_only_when_it_has_nothing_itself() -> None:
+    agent, _ = service(Letters(), {})
+    agent.inbox.put({ONE: [record(0, b"a")]})
+    broker = Broker({TWO: 1})
+    assert await agent._ready(broker) == [{ONE: [record(0, b"a")], TWO: [record(0, b"x")]}]
+    assert await agent._ready(broker) == []
+    assert broker.asked == [(0, BATCH_MAX - 1), (POLL_MS, BATCH_MAX)]
 
 
-async def test_no_more_batches_are_in_hand_than_there_are_lanes() -> None:
-    broker = Broker({ONE: BATCH_MAX}, {TWO: BATCH_MAX}, {THREE: BATCH_MAX})
-    assert len(await reader(2)._ready(broker)) == 2
-    assert len(await reader(1)._ready(broker)) == 1
+async def test_who_is_full_takes_no_more() -> None:
+    agent, _ = service(Letters(), {})
+    agent.inbox.put({ONE: [record(n, b"a") for n in range(BATCH_MAX)]})
+    broker = Broker()
+    assert len(await agent._ready(broker)) == 1
+    assert broker.asked == []
 
 
-async def test_what_has_been_taken_is_worked_on_when_the_next_reading_fails() -> None:
-    broker = Broker({ONE: BATCH_MAX}, KafkaError("down"))
-    (taken,) = await reader(2)._ready(broker)
-    assert list(taken) == [ONE]
-    with pytest.raises(KafkaError):
-        await reader(2)._ready(Broker(KafkaError("down")))
+async def test_what_arrives_while_a_batch_is_worked_on_is_taken_meanwhile() -> None:
+    agent, handled = service(Letters(), {"a": [ConnectionError("down")]})
+    broker = Broker(KafkaError("down"), {TWO: 2})
+    await agent._process_and_take(broker, [found([b"a"])])
+    assert handled == [["a"]]
+    assert len(agent.inbox) == 2
+
+
+async def test_nothing_is_taken_while_partitions_are_given_away() -> None:
+    agent, _ = service(Letters(), {"a": [ConnectionError("down")]})
+    agent._resting = True
+    broker = Broker({TWO: 2})
+    await agent._process_and_take(broker, [found([b"a"])])
+    assert broker.asked == []
+    agent.inbox.put({ONE: [record(7, b"b")], TWO: [record(7, b"b")]})
+    await agent.on_partitions_revoked([ONE])
+    assert agent.inbox.take(1, BATCH_MAX) == [{TWO: [record(7, b"b")]}]
+
+
+class Answers:
+    """A handler that sends; the broker acknowledges when the test says so."""
+
+    def __init__(self) -> None:
+        self.handled: Handled = []
+        self.sent: list[asyncio.Future[None]] = []
+
+    def agent(self) -> Any:
+        @batches("t", capability="test", decode=decode)
+        async def answer(messages: Sequence[Message], means: None) -> asyncio.Future[None]:
+            self.handled.append([message.event for message in messages])
+            self.sent.append(asyncio.get_running_loop().create_future())
+            return self.sent[-1]
+
+        return BatchService(answer, None, servers="127.0.0.1:1", codec=None, letters=Letters())  # type: ignore[arg-type]
+
+
+async def test_a_batch_is_done_when_its_answers_are_acknowledged_and_the_next_begins_before() -> (
+    None
+):
+    answers = Answers()
+    agent = answers.agent()
+    await agent._process(None, found([b"a"]))
+    second = asyncio.create_task(agent._process(None, {TWO: [record(0, b"b")]}))
+    await asyncio.sleep(0.01)
+    assert answers.handled == [["a"], ["b"]]
+    assert (second.done(), agent.progress.done) == (False, {})
+    answers.sent[0].set_result(None)
+    await second
+    assert agent.progress.done == {ONE: 1}
+    answers.sent[1].set_result(None)
+    await agent._rest()
+    assert agent.progress.done == {ONE: 1, TWO: 1}
+
+
+async def test_answers_that_the_broker_has_not_are_given_again() -> None:
+    answers = Answers()
+    agent = answers.agent()
+    await agent._process(None, found([b"a"]))
+    answers.sent[0].set_exception(KafkaError("gone"))
+    resting = asyncio.create_task(agent._rest())
+    await asyncio.sleep(0.01)
+    assert (answers.handled, agent.progress.done) == ([["a"], ["a"]], {})
+    answers.sent[1].set_result(None)
+    await resting
+    assert agent.progress.done == {ONE: 1}

@@ -60,7 +60,7 @@ def answer(name: str) -> AuthorizationDecided:
 async def test_answers_keep_the_order_of_their_partition_also_when_a_batch_is_full() -> None:
     producer = Producer()
     decided = [(n % 2, answer(f"{n % 2}-{n}")) for n in range(10)]
-    await Decisions(producer, CODEC).send(decided)  # type: ignore[arg-type]
+    await (await Decisions(producer, CODEC).send(decided))  # type: ignore[arg-type]
     for partition in (0, 1):
         sent = [value for number, some in producer.sent if number == partition for value in some]
         assert sent == [f"{partition}-{n}".encode() for n in range(partition, 10, 2)]
@@ -68,5 +68,5 @@ async def test_answers_keep_the_order_of_their_partition_also_when_a_batch_is_fu
 
 async def test_a_request_topic_with_more_partitions_is_answered_all_the_same() -> None:
     producer = Producer()
-    await Decisions(producer, CODEC).send([(4, answer("x"))])  # type: ignore[arg-type]
+    await (await Decisions(producer, CODEC).send([(4, answer("x"))]))  # type: ignore[arg-type]
     assert producer.sent == [(1, [b"x"])]
