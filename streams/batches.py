@@ -2,9 +2,9 @@
 
 An agent gets what Kafka has ready and never waits for more, records in order per key. What arrives
 while a batch is worked on is fetched meanwhile, and what the handler sent and the broker has not
-acknowledged is waited for beside the next batch. When more is ready than a batch takes, batches of
-other partitions are worked on beside it, in as many lanes as the agent has: one works while another
-waits for an answer. Offsets are committed only after every effect, so a killed worker repeats a
+acknowledged is waited for beside the next batch. When much is ready, batches of other partitions
+are worked on beside it, in as many lanes as the agent has: one works while another waits for an
+answer. Offsets are committed only after every effect, so a killed worker repeats a
 batch and never loses one: every effect must be safe to repeat. What cannot be decoded goes to the
 topic's dead letters, with its bytes, and so does a message that nobody survives. When something the
 handler needs is down, the batch waits and is tried again; an agent holds at most three batches for
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 # Bounds memory and the length of one transaction.
 BATCH_MAX = 300
+# What a batch costs beside its records is little from here on, so others may be worked on beside it.
+LANE_SIZE = 40
 # Small answers matter more than full fetches: the broker answers as soon as it has one byte, and an
 # empty fetch returns soon enough for a clean stop.
 POLL_MS = 250
@@ -230,7 +232,7 @@ class BatchService(Service, ConsumerRebalanceListener):
         if room := self.inbox.room:
             wait_ms = 0 if len(self.inbox) else POLL_MS
             self.inbox.put(await consumer.getmany(timeout_ms=wait_ms, max_records=room))
-        return self.inbox.take(self.agent.lanes, BATCH_MAX)
+        return self.inbox.take(self.agent.lanes, LANE_SIZE, BATCH_MAX)
 
     async def _process_and_take(self, consumer: AIOKafkaConsumer, lanes: Sequence[Ready]) -> None:
         """Work on the batches, and keep the consumer fetching until they are done."""

@@ -29,24 +29,25 @@ class Inbox:
         for part, records in found.items():
             self._waiting.setdefault(part, []).extend(records)
 
-    def take(self, lanes: int, batch_max: int) -> list[Ready]:
-        """Batches to work on side by side: a partition is in one only, all but the last are full.
+    def take(self, lanes: int, lane_size: int, batch_max: int) -> list[Ready]:
+        """Batches to work on side by side: a partition is in one only.
 
-        Those that have waited longest go first; what does not fit stays.
+        Another one is begun when the one before has at least `lane_size`. Those that have waited
+        longest go first; what does not fit stays, before what is put later.
         """
         taken: list[dict[TopicPartition, list[ConsumerRecord]]] = []
-        room = 0
+        size = lane_size
         for part in list(self._waiting):
-            if not room:
+            if size >= lane_size:
                 if len(taken) == lanes:
                     break
                 taken.append({})
-                room = batch_max
+                size = 0
             records = self._waiting.pop(part)
-            taken[-1][part] = records[:room]
-            if left := records[room:]:
+            taken[-1][part] = records[: batch_max - size]
+            if left := records[batch_max - size :]:
                 self._waiting[part] = left
-            room -= len(taken[-1][part])
+            size += len(taken[-1][part])
         return list(taken)
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:

@@ -154,7 +154,7 @@ async def test_nothing_is_taken_while_partitions_are_given_away() -> None:
     assert broker.asked == []
     agent.inbox.put({ONE: [record(7, b"b")], TWO: [record(7, b"b")]})
     await agent.on_partitions_revoked([ONE])
-    assert agent.inbox.take(1, BATCH_MAX) == [{TWO: [record(7, b"b")]}]
+    assert agent.inbox.take(1, 1, BATCH_MAX) == [{TWO: [record(7, b"b")]}]
 
 
 class Answers:
