@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 # Bounds memory and the length of one transaction.
 BATCH_MAX = 300
-# What a batch costs beside its records is little from here on, so others may be worked on beside it.
+# From here on a batch costs little beside its records: others may be worked on beside it.
 LANE_SIZE = 40
 # Small answers matter more than full fetches: the broker answers as soon as it has one byte, and an
 # empty fetch returns soon enough for a clean stop.
