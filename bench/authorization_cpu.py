@@ -22,7 +22,7 @@ PARTS = ("postgres", "redis", "kafka")
 def main() -> None:
     """Pairs on one stack."""
     with swipes.running() as world:
-        ours, raw, _ = swipes.sides(world.stack)
+        ours, raw, _ = world.sides
         for side in (ours, raw):
             side.start()
         pairs = interleave(lambda: cost_us(world, ours), lambda: cost_us(world, raw))

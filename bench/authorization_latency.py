@@ -29,7 +29,7 @@ P99_LIMIT_MS, HTTP_P99_LIMIT_MS, HTTP_RATE = 50.0, 60.0, 200
 def main() -> None:
     """Each rate in pairs, then HTTP. Whoever is not asked waits, which costs nothing."""
     with swipes.running(("worker", "gateway")) as world:
-        ours, raw, _ = swipes.sides(world.stack)
+        ours, raw, _ = world.sides
         capacity = world.rate(ours, CAPACITY_REQUESTS)
         print(f"capacity {capacity:,.0f}/s")
         for side in (ours, raw):

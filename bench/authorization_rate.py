@@ -15,7 +15,7 @@ REQUESTS, EVENTS = 10_000, 800
 def main() -> None:
     """Measure both rivals on one stack, then prove what they left."""
     with swipes.running() as world:
-        ours, raw, event = swipes.sides(world.stack)
+        ours, raw, event = world.sides
         for name, rival, requests, target in (
             ("raw", raw, REQUESTS, 0.70),
             ("per_event", event, EVENTS, 10.0),

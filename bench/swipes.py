@@ -114,6 +114,8 @@ class Swipes:
     """Requests for the cards of one stack, and the answers to them."""
 
     stack: Stack
+    # Our worker, the raw loop, and a plain Faust agent that takes one event at a time.
+    sides: tuple[Side, Side, Side]
     cards: list[str]
     schema_id: int
     schema: dict[str, object]
@@ -244,8 +246,7 @@ class Swipes:
         )
 
 
-def sides(stack: Stack) -> tuple[Side, Side, Side]:
-    """Our worker, the raw loop, and a plain Faust agent that takes one event at a time."""
+def _sides(stack: Stack) -> tuple[Side, Side, Side]:
     ours = Side("worker", stack, topics.AUTHORIZATION_REQUESTED, topics.AUTHORIZATION_DECIDED)
     raw = Side("raw loop", stack, "bench.raw.in", "bench.raw.out", 1, ("-m", "bench.raw_loop"))
     event = Side(
@@ -256,19 +257,20 @@ def sides(stack: Stack) -> tuple[Side, Side, Side]:
 
 @contextmanager
 def running(parts: tuple[str, ...] = ("worker",)) -> Iterator[Swipes]:
-    """A stack of its own with cards and every side's topics; the worker is stopped."""
+    """A stack of its own with cards and every side's topics; nobody decides before and after."""
     home = Path(mkdtemp(prefix="millrace-bench-"))
     home.chmod(0o755)
     stack = Stack(home)
-    started: tuple[Side, ...] = ()
+    rivals: tuple[Side, ...] = ()
     try:
         stack.up(parts)
         stack.stop("worker")
-        started = sides(stack)
-        _make_topics(stack, [t for side in started[1:] for t in (side.requested, side.decided)])
-        yield Swipes(stack, _make_cards(stack), *_schema(stack), _producer(stack))
+        sides = _sides(stack)
+        rivals = sides[1:]
+        _make_topics(stack, [t for side in rivals for t in (side.requested, side.decided)])
+        yield Swipes(stack, sides, _make_cards(stack), *_schema(stack), _producer(stack))
     finally:
-        for side in started[1:]:
+        for side in rivals:
             side.stop()
         stack.down(purge=True)
 
