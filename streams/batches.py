@@ -189,9 +189,9 @@ class BatchService(Service, ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish what is in hand before somebody else begins where we have committed."""
+        self.inbox.forget(revoked)
         await self._rest()
         self.progress.forget(revoked)
-        self.inbox.forget(revoked)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Every one is new: somebody may have died of its first message."""
@@ -200,10 +200,13 @@ class BatchService(Service, ConsumerRebalanceListener):
     async def _rest(self) -> None:
         """Wait for the batches in hand, within reason, and commit what is done."""
         self._resting = True
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(STOP_WAIT_S), self._busy:
-                await asyncio.gather(*self._unacknowledged)
-        self._resting = False
+                await asyncio.gather(*self._unacknowledged, return_exceptions=True)
+        except TimeoutError:
+            log.warning("%s: still at work after %d s", self.agent.name, STOP_WAIT_S)
+        finally:
+            self._resting = False
         if self.consumer is not None:
             await self._forgive(self.consumer)
             await self._commit(self.consumer)
@@ -216,23 +219,23 @@ class BatchService(Service, ConsumerRebalanceListener):
         backoff = Backoff()
         while not self.should_stop:
             try:
-                lanes = await self._ready(consumer)
+                await self._take(consumer)
             except (KafkaError, ConsumerStoppedError) as error:
                 if not self.should_stop:
                     await self._wait(backoff, error)
                 continue
             backoff.reset()
             self._waiting.pop(asyncio.current_task(), None)
-            if lanes and not self.should_stop:
-                async with self._busy:
+            async with self._busy:
+                lanes = self.inbox.take(self.agent.lanes, LANE_SIZE, BATCH_MAX)
+                if lanes and not self.should_stop:
                     await self._process_and_take(consumer, lanes)
 
-    async def _ready(self, consumer: AIOKafkaConsumer) -> list[Ready]:
-        """What is there, as batches to work on side by side."""
+    async def _take(self, consumer: AIOKafkaConsumer) -> None:
+        """Take what the consumer has; wait for it only when there is nothing else to do."""
         if room := self.inbox.room:
             wait_ms = 0 if len(self.inbox) else POLL_MS
             self.inbox.put(await consumer.getmany(timeout_ms=wait_ms, max_records=room))
-        return self.inbox.take(self.agent.lanes, LANE_SIZE, BATCH_MAX)
 
     async def _process_and_take(self, consumer: AIOKafkaConsumer, lanes: Sequence[Ready]) -> None:
         """Work on the batches, and keep the consumer fetching until they are done."""

@@ -207,9 +207,10 @@ begin
 
     -- What the network said of an authorization before it was decided.
     if exists (
-        select from unnest(batch) with ordinality as r
-        join card.card_messages m on m.original_key = r.idempotency_key and m.state = 'PARKED'
-        where (verdicts[r.ordinality]).is_new)
+        select from card.card_messages m
+        where m.state = 'PARKED' and m.original_key = any(array(
+            select r.idempotency_key from unnest(batch) with ordinality as r
+            where (verdicts[r.ordinality]).is_new)))
     then
         perform card.apply_parked(array(
             select r.idempotency_key from unnest(batch) with ordinality as r

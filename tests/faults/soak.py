@@ -15,10 +15,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import httpx
 import psutil
 import psycopg
 from rich.console import Console
@@ -42,6 +44,11 @@ LOOK_EVERY_S = 0.5
 # Sent with nothing decided for so long: the worker does not come back.
 STALLED_AFTER_S = 120
 LIMIT_MINOR = 200_000
+LAST_LINES = 30
+ACTIVITY = """
+select pid, state, wait_event_type, wait_event, now() - xact_start, left(query, 200)
+from pg_stat_activity where datname = current_database() and state <> 'idle'
+"""
 SUMMARY = """
 select reason_code, count(*), coalesce(sum(approved_amount_minor), 0)::bigint
 from card.authorizations group by 1 order by 2 desc
@@ -90,6 +97,7 @@ class Soak:
                     progressed_at = looked_at
                 decided = now_decided
                 if looked_at - progressed_at > STALLED_AFTER_S:
+                    self._say_why(stack)
                     raise RuntimeError(f"nothing was decided for {STALLED_AFTER_S} s")
                 bars.update(bars.task_ids[0], completed=decided, waiting=sent - decided)
                 is_due = bool(kills) and decided >= kills[0]
@@ -103,6 +111,18 @@ class Soak:
             sent += count
             if sent == self.swipes:
                 swipes.flush()
+
+    def _say_why(self, stack: Stack) -> None:
+        """What the worker waits for, what Postgres is at, and what both said last."""
+        with suppress(httpx.HTTPError):
+            self.console.print(httpx.get(f"{stack.env['MILLRACE_WORKER']}/health").text)
+        with psycopg.connect(stack.env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
+            for row in connection.execute(ACTIVITY):
+                self.console.print(*row)
+        for part in ("worker", "postgres"):
+            self.console.print(
+                *stack.layout.log(part).read_text().splitlines()[-LAST_LINES:], sep="\n"
+            )
 
     def _look(self, stack: Stack, decided: int, is_due: bool) -> bool:
         """How large the worker is; and its end, when that is due and it is there."""

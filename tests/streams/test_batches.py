@@ -123,18 +123,18 @@ class Broker:
 
 async def test_it_waits_for_kafka_only_when_it_has_nothing_itself() -> None:
     agent, _ = service(Letters(), {})
-    agent.inbox.put({ONE: [record(0, b"a")]})
-    broker = Broker({TWO: 1})
-    assert await agent._ready(broker) == [{ONE: [record(0, b"a")], TWO: [record(0, b"x")]}]
-    assert await agent._ready(broker) == []
-    assert broker.asked == [(0, BATCH_MAX - 1), (POLL_MS, BATCH_MAX)]
+    broker = Broker({ONE: 1}, {TWO: 1})
+    await agent._take(broker)
+    await agent._take(broker)
+    assert broker.asked == [(POLL_MS, BATCH_MAX), (0, BATCH_MAX - 1)]
+    assert agent.inbox.take(1, 1, BATCH_MAX) == [{ONE: [record(0, b"x")]}]
 
 
 async def test_who_is_full_takes_no_more() -> None:
     agent, _ = service(Letters(), {})
     agent.inbox.put({ONE: [record(n, b"a") for n in range(BATCH_MAX)]})
     broker = Broker()
-    assert len(await agent._ready(broker)) == 1
+    await agent._take(broker)
     assert broker.asked == []
 
 
