@@ -48,6 +48,35 @@ $$;
 create trigger await_decisions before insert on card.spend_limits
     for each row when (new.program_id is not null) execute function card.await_decisions();
 
+-- What was approved for the card, the account or the program of a limit, in its currency. One statement
+-- for each: in one for all, the program's decisions would be read for a card's limit as well.
+create function card.approvals_under(counted card.spend_limits, since timestamptz)
+returns table (message_kind text, approved_minor bigint, decided_at timestamptz)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    if counted.card_id is not null then
+        return query
+        select a.message_kind, coalesce(a.approved_amount_minor, a.amount_minor), a.decided_at
+        from card.authorizations a
+        where a.card_id = counted.card_id and a.decided_at >= since
+            and a.decision = 'APPROVED' and a.currency = counted.currency;
+    elsif counted.account_id is not null then
+        return query
+        select a.message_kind, coalesce(a.approved_amount_minor, a.amount_minor), a.decided_at
+        from card.authorizations a
+        where a.account_id = counted.account_id and a.decided_at >= since
+            and a.decision = 'APPROVED' and a.currency = counted.currency;
+    else
+        return query
+        select a.message_kind, coalesce(a.approved_amount_minor, a.amount_minor), a.decided_at
+        from card.card_accounts m
+        join card.authorizations a using (account_id)
+        where m.program_id = counted.program_id and a.decided_at >= since
+            and a.decision = 'APPROVED' and a.currency = counted.currency;
+    end if;
+end
+$$;
+
 -- What was approved under a limit in a period, from the decisions themselves. An increment adds to the
 -- amount and is no purchase of its own.
 create function card.count_spend(
@@ -63,21 +92,8 @@ begin
     left join card.cards c on c.card_id = l.card_id
     left join card.card_accounts o on o.account_id = coalesce(l.account_id, c.account_id)
     join card.programs p on p.program_id = coalesce(l.program_id, o.program_id)
-    cross join lateral (
-        select s.message_kind, s.decided_at,
-            coalesce(s.approved_amount_minor, s.amount_minor) as approved_minor
-        from (
-            select x.* from card.authorizations x where x.card_id = l.card_id
-            union all
-            select x.* from card.authorizations x where x.account_id = l.account_id
-            union all
-            select x.* from card.card_accounts m join card.authorizations x using (account_id)
-            where m.program_id = l.program_id
-        ) s
-        where s.decision = 'APPROVED' and s.currency = l.currency
-            -- A clock that is put back over midnight has moments of the day before its start.
-            and s.decided_at >= count_spend.period_start - interval '1 day'
-    ) a
+    -- A clock that is put back over midnight has moments of the day before its start.
+    cross join lateral card.approvals_under(l, count_spend.period_start - interval '1 day') a
     where l.spend_limit_id = count_spend.spend_limit_id
         and card.period_start(l.period, a.decided_at, p.time_zone) = count_spend.period_start;
 end
@@ -118,11 +134,15 @@ begin
     insert into card.spend_counters (
         spend_limit_id, period_start, approved_count, approved_amount_minor)
     select k.spend_limit_id, k.period_start, n.approved_count, n.approved_amount_minor
-    from (select distinct spend_limit_id, period_start from unnest(checks)) k
+    from (
+        select distinct u.spend_limit_id, u.period_start from unnest(checks) u
+        where not exists (
+            select from card.spend_counters c
+            where c.spend_limit_id = u.spend_limit_id and c.period_start = u.period_start)
+        -- Counted after that, and only then: it reads all decisions of the period.
+        offset 0
+    ) k
     cross join lateral card.count_spend(k.spend_limit_id, k.period_start) n
-    where not exists (
-        select from card.spend_counters c
-        where c.spend_limit_id = k.spend_limit_id and c.period_start = k.period_start)
     order by k.spend_limit_id, k.period_start
     on conflict (spend_limit_id, period_start) do nothing;
 

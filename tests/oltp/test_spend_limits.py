@@ -303,3 +303,45 @@ def test_a_day_that_nobody_counted_is_counted_once_by_many(issuer):
     assert sorted(codes(answers)) == ["00"] * 5 + ["61"] * 15
     assert issuer.counter(made) == (15, 1_500)
     issuer.everything_agrees()
+
+
+# --- what a decision reads -----------------------------------------------------------------------
+
+
+def test_a_decision_counts_once_for_a_new_counter_and_reads_its_own_cards_decisions_only(
+    issuer, database
+):
+    """Whatever else there is under the program: else decisions take longer the more there are."""
+    program = issuer.program()
+    cards = [issuer.card_of(program, 10**6) for _ in range(30)]
+    for _ in range(20):
+        issuer.decide(*(request(card, 1) for card in cards))
+    for card in cards:
+        issuer.limit("card", card.card_id, count=10**6)
+    counts, read = [], []
+    # What a session has not reported yet, of both transactions.
+    with psycopg.connect(database.admin, autocommit=True) as connection:
+        connection.execute("analyze card.authorizations, card.card_accounts, card.spend_limits")
+        connection.execute("set track_functions = 'pl'")
+        for _ in range(2):
+            with connection.transaction():
+                connection.execute(
+                    "select card.decide_and_hold(%s)",
+                    (issuer.batch(*(request(card, 1) for card in cards)),),
+                )
+                counts.append(one(connection, CALLS))
+                read.append(one(connection, ROWS_READ))
+    assert counts == [len(cards), len(cards)]  # the second time none was added
+    assert read[0] < 2 * 21 * len(cards)
+
+
+CALLS = "select calls from pg_stat_xact_user_functions where funcname = 'count_spend'"
+ROWS_READ = """
+select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables
+where relid = 'card.authorizations'::regclass
+"""
+
+
+def one(connection: psycopg.Connection, query: str):
+    row = connection.execute(query).fetchone()
+    return row and row[0]
