@@ -25,7 +25,8 @@ from streams.authorization import agent as authorization
 from streams.authorization.facts import Facts
 from streams.authorization.histories import Histories
 from streams.authorization.ruleset_source import RuleSetSource
-from streams.batches import BatchAgent, BatchService
+from streams.batch_agents import BatchAgent
+from streams.batches import BatchService
 from streams.cache import agent as cache
 from streams.clock import Clock
 from streams.codec import Codec

@@ -1,4 +1,4 @@
-"""Batch agents: `@batches(topic, ...)` turns a handler into an agent of the Faust app.
+"""Runs batch agents (`streams/batch_agents.py`) inside the Faust app.
 
 An agent gets what Kafka has ready and never waits for more, records in order per key. What arrives
 while a batch is worked on is fetched meanwhile, and what the handler sent and the broker has not
@@ -18,7 +18,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -27,10 +26,12 @@ from mode import Service
 
 from schemas.topics import consumer_group
 from streams import metrics
+from streams.batch_agents import BatchAgent, Message
 from streams.codec import Codec, SchemaNeeded
 from streams.dead_letters.letters import DeadLetters
 from streams.inbox import Inbox, Ready
 from streams.outages import OUTAGES, Backoff
+from streams.progress import Progress
 from streams.starts import STARTS_MAX, Starts, WorkerKilled
 
 log = logging.getLogger(__name__)
@@ -57,66 +58,8 @@ STOP_WAIT_S = 10
 _BURIED = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One decoded record. `event` is what the topic's decoder made of the bytes."""
-
-    event: Any
-    record: ConsumerRecord
-
-
-# Returns what is done when the broker has acknowledged what was sent, if anything was.
-Handler = Callable[[Sequence[Message], Any], Awaitable[Awaitable[Any] | None]]
 # Messages that were handled, and what they wait for.
 Sent = tuple[Sequence[Message], Awaitable[Any]]
-# Raises what the message is to be buried for; None means that it is to be passed over.
-Decoder = Callable[[Codec, ConsumerRecord], Any]
-
-
-@dataclass(frozen=True)
-class BatchAgent:
-    """A handler and what it listens to; `streams/app.py` gives it its means and starts it."""
-
-    name: str
-    topics: tuple[str, ...]
-    decode: Decoder
-    handle: Handler
-    lanes: int = 1
-
-
-def batches(
-    *topics: str, capability: str, decode: Decoder, lanes: int = 1
-) -> Callable[[Handler], BatchAgent]:
-    """Make an agent of a handler that takes each batch as (messages, means)."""
-
-    def make(handle: Handler) -> BatchAgent:
-        return BatchAgent(capability, topics, decode, handle, lanes)
-
-    return make
-
-
-@dataclass
-class _Progress:
-    """How far the effects are done, and which of it Kafka has not been told yet."""
-
-    done: dict[TopicPartition, int] = field(default_factory=dict)
-    untold: dict[TopicPartition, int] = field(default_factory=dict)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def advance(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self.done.update(offsets)
-        self.untold.update(offsets)
-        self.news.set()
-
-    def told(self, offsets: Mapping[TopicPartition, int]) -> None:
-        for partition, end in offsets.items():
-            if self.untold.get(partition) == end:
-                del self.untold[partition]
-
-    def forget(self, partitions: Iterable[TopicPartition]) -> None:
-        for partition in partitions:
-            self.done.pop(partition, None)
-            self.untold.pop(partition, None)
 
 
 class BatchService(Service, ConsumerRebalanceListener):
@@ -139,7 +82,7 @@ class BatchService(Service, ConsumerRebalanceListener):
         self.letters = letters
         self.servers = servers
         self.consumer: AIOKafkaConsumer | None = None
-        self.progress = _Progress()
+        self.progress = Progress()
         self.inbox = Inbox(BATCH_MAX * agent.lanes)
         self.starts = Starts(servers, consumer_group(agent.name))
         # Partitions of which no batch has been finished since they were given to us, and where the

@@ -27,7 +27,7 @@ from streams.authorization.history import CardHistory
 from streams.authorization.judging import Judged, judge, remembered, row_of
 from streams.authorization.policy import CardFacts
 from streams.authorization.ruleset_source import RuleSetSource, RulesInForce
-from streams.batches import Message, batches
+from streams.batch_agents import Message, batches
 from streams.codec import Codec, Undecodable
 from streams.decisions import Decisions
 from streams.ledger import Ledger

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from schemas import contract, keys
 from streams import changes, metrics
-from streams.batches import Message, batches
+from streams.batch_agents import Message, batches
 from streams.cache import policy
 from streams.store import Store, Write
 

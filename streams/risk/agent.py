@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from schemas import contract, features, keys
 from streams import changes
-from streams.batches import Message, batches
+from streams.batch_agents import Message, batches
 from streams.ledger import Ledger
 from streams.risk import policy
 from streams.store import NO_POSITION, Attempts, Store

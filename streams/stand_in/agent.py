@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from schemas import contract
 from schemas.codes_card import CardMessageKind, CardMessageState
 from streams import changes
-from streams.batches import Message, batches
+from streams.batch_agents import Message, batches
 from streams.changes import Change
 from streams.stand_in import policy
 from streams.stand_in.copies import Copies

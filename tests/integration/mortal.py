@@ -8,7 +8,8 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
-from streams.batches import BatchService, Message, batches
+from streams.batch_agents import Message, batches
+from streams.batches import BatchService
 from streams.codec import Codec
 from streams.dead_letters.letters import DeadLetters
 

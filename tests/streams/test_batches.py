@@ -10,7 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from streams.batches import BATCH_MAX, POLL_MS, BatchService, Message, batches
+from streams.batch_agents import Message, batches
+from streams.batches import BATCH_MAX, POLL_MS, BatchService
 from streams.codec import Codec, Undecodable
 
 

@@ -16,7 +16,7 @@ from streams.authorization.facts import Facts
 from streams.authorization.histories import Histories
 from streams.authorization.known import CardFacts
 from streams.authorization.ruleset_source import RuleSetSource
-from streams.batches import Message
+from streams.batch_agents import Message
 from streams.ledger import Ledger
 from streams.outages import breaker
 from streams.store import Store

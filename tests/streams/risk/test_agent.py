@@ -9,7 +9,7 @@ import psycopg
 from millrace.stack import Stack
 from schemas import keys
 from streams import ledger, store
-from streams.batches import Message
+from streams.batch_agents import Message
 from streams.changes import Change, position
 from streams.ledger import Ledger
 from streams.risk import agent
