@@ -115,10 +115,11 @@ class Soak:
     def _say_why(self, stack: Stack) -> None:
         """What the worker waits for, what Postgres is at, and what both said last."""
         with suppress(httpx.HTTPError):
-            self.console.print(httpx.get(f"{stack.env['MILLRACE_WORKER']}/health").text)
+            health = httpx.get(f"{stack.env['MILLRACE_WORKER']}/health")
+            self.console.print(health.text, markup=False)
         with psycopg.connect(stack.env["MILLRACE_OLTP_ADMIN_DSN"]) as connection:
             for row in connection.execute(ACTIVITY):
-                self.console.print(*row)
+                self.console.print(*row, markup=False)
         for part in ("worker", "postgres"):
             self.console.print(
                 *stack.layout.log(part).read_text().splitlines()[-LAST_LINES:], sep="\n"
