@@ -121,9 +121,8 @@ class Soak:
             for row in connection.execute(ACTIVITY):
                 self.console.print(*row, markup=False)
         for part in ("worker", "postgres"):
-            self.console.print(
-                *stack.layout.log(part).read_text().splitlines()[-LAST_LINES:], sep="\n"
-            )
+            lines = stack.layout.log(part).read_text().splitlines()[-LAST_LINES:]
+            self.console.print(*lines, sep="\n", markup=False)
 
     def _look(self, stack: Stack, decided: int, is_due: bool) -> bool:
         """How large the worker is; and its end, when that is due and it is there."""
