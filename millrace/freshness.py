@@ -51,7 +51,7 @@ def _newest_change(dsn: str) -> datetime | None:
 
     newest = " union all ".join(
         f"(select max({c.event_time})::timestamptz as at from {c.source})"  # noqa: S608
-        for c in contract.load_silver()
+        for c in contract.load_published()
     )
     return _ask(dsn, f"select max(at) from ({newest}) newest")  # noqa: S608
 

@@ -130,10 +130,10 @@ def silver_asset(settings: Settings, contract: Contract) -> dg.AssetsDefinition:
         tick: Tick = context.resources.tick
         where = tick.where
         with tick.lineage.step(f"silver.{contract.entity}", [where.bronze(contract)]) as step:
-            built = tick.silver(contract, _together(context))
+            built = tick.silver(contract, silver_together(context))
             did = built.result
             sources_of = declared(contract, where.bronze(contract))
-            step.writes(where.silver(contract), sources_of, did.changed, _types(contract))
+            step.writes(where.silver(contract), sources_of, did.changed, types_of(contract))
             step.writes(where.quarantine(contract), None, did.quarantined)
         verdict = quality.judged(tick, contract, built.increment)
         yield dg.MaterializeResult(
@@ -216,14 +216,16 @@ def warehouse_asset(settings: Settings, contract: Contract) -> dg.AssetsDefiniti
 OF_AN_ENTITY = (silver_asset, warehouse_asset)
 
 
-def _together(context: dg.AssetExecutionContext) -> list[Contract]:
+def silver_together(context: dg.AssetExecutionContext) -> list[Contract]:
     """The entities whose silver this run builds: all, or those that were chosen by hand."""
     chosen = context.run.asset_selection
-    every = contracts_of.load_silver()
+    # What is published first: checks, marts and the tie-out wait for it.
+    every = sorted(contracts_of.load_all(), key=lambda c: not c.published)
     return [c for c in every if chosen is None or key("silver", c) in chosen]
 
 
-def _types(contract: Contract) -> dict[str, str]:
+def types_of(contract: Contract) -> dict[str, str]:
+    """Column -> logical type, for the lineage."""
     return {column.name: column.type for column in contract.columns}
 
 

@@ -13,7 +13,7 @@ from orchestration import control, lineage_store, news, quality, tie_out
 from orchestration.assets import CUT, key
 from orchestration.resources import Tick
 from orchestration.settings import Settings
-from schemas.contract import Contract, load_silver
+from schemas.contract import Contract, load_published
 
 TIE_OUTS = dg.AssetKey(["control", "tie_outs"])
 QUALITY = dg.AssetKey(["control", "quality_results"])
@@ -69,7 +69,7 @@ def compared(settings: Settings, tick: Tick) -> tuple[tie_out.Figure, ...]:
     with tick.lineage.step("tie_out", sources, "DAGSTER") as step:
         figures = tie_out.compare(
             tick.cut.totals,
-            {c.entity: tick.silver_totals(c) for c in load_silver()},
+            {c.entity: tick.silver_totals(c) for c in load_published()},
             control.published_totals(settings.warehouse_dsn),
             control.gold_totals(settings.warehouse_dsn),
         )

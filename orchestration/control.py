@@ -14,7 +14,7 @@ from psycopg import sql
 
 from orchestration.tie_out import Figure
 from pipelines.visibility import Cut
-from schemas.contract import Contract, load_silver
+from schemas.contract import Contract, load_published
 
 
 def record_cut(dsn: str, cut: Cut) -> int:
@@ -87,7 +87,7 @@ def published_totals(dsn: str) -> Mapping[str, Any]:
     """The totals of every published table, deleted rows aside; shaped like a cut's."""
     from pipelines.publish import warehouse_totals
 
-    return {c.entity: warehouse_totals(dsn, c) for c in load_silver()}
+    return {c.entity: warehouse_totals(dsn, c) for c in load_published()}
 
 
 def published_rows(dsn: str, contract: Contract) -> int:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from orchestration import assets, closing, mart_build, reconciling, sensors, sources
+from orchestration import assets, closing, lake_only, mart_build, reconciling, sensors, sources
 from orchestration.resources import tick_resource
 from orchestration.settings import Settings
 from schemas import contract
@@ -10,7 +10,7 @@ from schemas import contract
 
 def build(settings: Settings) -> dg.Definitions:
     """The graph over the contracts, at the addresses of the settings."""
-    captured, contracts = contract.load_all(), contract.load_silver()
+    captured, contracts = contract.load_all(), contract.load_published()
     refresh = dg.define_asset_job(
         "refresh",
         selection=dg.AssetSelection.all() - dg.AssetSelection.assets(reconciling.RECONCILIATION),
@@ -30,6 +30,7 @@ def build(settings: Settings) -> dg.Definitions:
             assets.cut_asset(settings),
             assets.bronze_assets(settings, captured),
             *(make(settings, c) for c in contracts for make in assets.OF_AN_ENTITY),
+            lake_only.silver_assets(settings, tuple(c for c in captured if not c.published)),
             mart_build.mart_assets(settings),
             closing.quality_asset(settings, contracts),
             closing.tie_out_asset(settings, contracts),

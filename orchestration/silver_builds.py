@@ -32,7 +32,7 @@ class Increment:
 
 @dataclass(frozen=True)
 class Built:
-    """One entity after its build: what the build did, and how it stands."""
+    """One entity after its build: what the build did, the sums, what is to be published."""
 
     result: Any
     totals: dict[str, Any]
@@ -71,6 +71,8 @@ class SilverBuilds:
 
         lake = self._settings.lake
         result = refresh.build_silver(self._spark, lake, contract, self._cut, self._writer_schemas)
+        if not contract.published:
+            return Built(result, {}, Increment(None, result.tick))
         # No build since: the table is the same Delta version, and so are its sums.
         tick = refresh.last_tick(self._spark, lake, contract)
         sums = self._known_totals.at(contract.entity, tick)

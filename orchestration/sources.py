@@ -12,7 +12,7 @@ import dagster as dg
 from orchestration import columns
 from orchestration.settings import Settings
 from schemas import topics
-from schemas.contract import Contract, load_silver
+from schemas.contract import Contract, load_published
 
 # Observable sources are marked as beta; the version is pinned, so nothing changes unseen.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -29,7 +29,7 @@ STREAMS: Mapping[str, tuple[tuple[str, ...], str]] = {
         "Keeps velocity features per card and account in Redis.",
     ),
     "cache": (
-        tuple(c.topic for c in load_silver()),
+        tuple(c.topic for c in load_published()),
         "Keeps account, card and customer snapshots in Redis, guarded by LSN.",
     ),
 }

@@ -32,7 +32,7 @@ def take(admin_dsn: str) -> Cut:
         snapshot, taken_at = _row(cursor)
         cursor.execute("select pg_current_wal_insert_lsn() - '0/0'")
         (lsn,) = _row(cursor)
-        totals = {c.entity: operational_totals(cursor, c) for c in contracts.load_silver()}
+        totals = {c.entity: operational_totals(cursor, c) for c in contracts.load_published()}
         cursor.execute("commit")
     return Cut.from_snapshot(int(lsn), snapshot, taken_at, totals)
 

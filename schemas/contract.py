@@ -23,8 +23,6 @@ TYPES = frozenset(
 )
 CLASSIFICATIONS = frozenset({"internal", "pii", "restricted"})
 SEVERITIES = frozenset({"error", "warning"})
-# How far a captured table is carried: `bronze` keeps every change, `silver` makes tables of it.
-LAKES = frozenset({"silver", "bronze"})
 IDENTITIES = frozenset({"default", "full"})
 
 
@@ -83,7 +81,8 @@ class Contract:
     checks: tuple[Check, ...] = ()
     # Amount columns whose sums per currency must tie out between operational, silver and gold.
     money: tuple[str, ...] = ()
-    lake: str = "silver"
+    # Whether the warehouse has it too: bronze and silver are made of every captured table.
+    published: bool = True
     # What an update or delete sends of the old row: its key, or (for a reason) all of it.
     replica_identity: str = "default"
     replica_identity_reason: str | None = None
@@ -100,7 +99,7 @@ class Contract:
 
 @cache
 def load_all(folder: Path = FOLDER) -> tuple[Contract, ...]:
-    """Every captured table, ordered by entity: what the connector and bronze read.
+    """Every captured table, ordered by entity: what has bronze and silver.
 
     Raises ContractError on the first file that is wrong.
     """
@@ -117,9 +116,9 @@ def load_all(folder: Path = FOLDER) -> tuple[Contract, ...]:
 
 
 @cache
-def load_silver(folder: Path = FOLDER) -> tuple[Contract, ...]:
-    """The contracts that silver, the warehouse and the tie-out are built for, by entity."""
-    return tuple(contract for contract in load_all(folder) if contract.lake == "silver")
+def load_published(folder: Path = FOLDER) -> tuple[Contract, ...]:
+    """The contracts that the warehouse, the marts and the tie-out are built for, by entity."""
+    return tuple(contract for contract in load_all(folder) if contract.published)
 
 
 def load(entity: str) -> Contract:
@@ -158,7 +157,7 @@ def _contract(raw: Mapping[str, Any]) -> Contract:
         columns=columns,
         checks=checks,
         money=tuple(raw.get("money", ())),
-        lake=raw.get("lake", "silver"),
+        published=raw.get("published", True),
         replica_identity=raw.get("replica_identity", "default"),
         replica_identity_reason=raw.get("replica_identity_reason"),
     )
@@ -184,8 +183,8 @@ def _validate(contract: Contract) -> None:
 
 
 def _validate_capture(contract: Contract) -> None:
-    if contract.lake not in LAKES:
-        raise ContractError(f"lake is {contract.lake!r}; it is one of {', '.join(sorted(LAKES))}")
+    if not isinstance(contract.published, bool):
+        raise ContractError(f"published is {contract.published!r}; it is true or false")
     if contract.replica_identity not in IDENTITIES:
         raise ContractError(f"replica_identity is {contract.replica_identity!r}")
     if (contract.replica_identity == "full") != bool(contract.replica_identity_reason):

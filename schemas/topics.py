@@ -20,11 +20,11 @@ SIGNAL_TABLE = f"{PREFIX}.ops.signal"
 OUTBOX_TABLE = f"{PREFIX}.ops.outbox"
 
 DAY_MS = 24 * 60 * 60 * 1000
-# Bronze-only tables are quiet ones, and every partition costs the broker and each tick its share.
-PARTITIONS = {"silver": 3, "bronze": 1}
+# Tables that are not published are quiet ones, and every partition costs the broker its share.
+PARTITIONS_OF_PUBLISHED, PARTITIONS_OF_OTHERS = 3, 1
 # One connector task writes the outbox in commit order: one partition keeps that order too.
 EVENT_PARTITIONS = 1
-# Tables of bronze only that the worker follows too.
+# Tables that are not published and that the worker follows all the same.
 FOLLOWED = ("aml_checks", "card_messages", "programs")
 
 
@@ -44,9 +44,9 @@ def dead_letter(topic: str) -> str:
 
 def dead_letters() -> tuple[str, ...]:
     """Every dead-letter topic: of requests, and of the tables that streams may read."""
-    silver = (c.topic for c in contract.load_silver())
+    published = (c.topic for c in contract.load_published())
     followed = (contract.load(entity).topic for entity in FOLLOWED)
-    return tuple(dead_letter(name) for name in (AUTHORIZATION_REQUESTED, *silver, *followed))
+    return tuple(dead_letter(name) for name in (AUTHORIZATION_REQUESTED, *published, *followed))
 
 
 def consumer_group(capability: str) -> str:
@@ -72,9 +72,13 @@ def all_topics() -> tuple[Topic, ...]:
     brief = {"retention.ms": str(DAY_MS), "cleanup.policy": "delete"}
     requests = (AUTHORIZATION_REQUESTED, AUTHORIZATION_DECIDED)
     return (
-        *(Topic(c.topic, PARTITIONS[c.lake], week) for c in contract.load_all()),
+        *(Topic(c.topic, _partitions(c), week) for c in contract.load_all()),
         *(Topic(name, 3, week) for name in requests),
         *(Topic(name, EVENT_PARTITIONS, week) for name in announced()),
         *(Topic(name, 1, month) for name in dead_letters()),
         *(Topic(name, 1, brief) for name in (HEARTBEAT, HEARTBEAT_TABLE, SIGNAL_TABLE)),
     )
+
+
+def _partitions(table: contract.Contract) -> int:
+    return PARTITIONS_OF_PUBLISHED if table.published else PARTITIONS_OF_OTHERS

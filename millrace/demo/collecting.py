@@ -59,7 +59,7 @@ def _layers(result: RefreshResult) -> tuple[LayerRow, ...]:
     added = result.rows.get("bronze", {})
     return tuple(
         LayerRow(c.entity, added.get(c.entity, 0), quarantined(c.entity))
-        for c in contract.load_silver()
+        for c in contract.load_published()
     )
 
 

@@ -10,7 +10,7 @@ import yaml
 from schemas import codes, contract
 
 DBT = Path(__file__).parent.parent.parent / "dbt"
-CONTRACTS = contract.load_silver()
+CONTRACTS = contract.load_published()
 MODELS = sorted(p for p in (DBT / "models").rglob("*.yml") if not p.name.startswith("_"))
 
 

@@ -69,7 +69,7 @@ def migrated(server: str) -> str:
         for path in sorted((ROOT / "pipelines" / "migrations").glob("*.sql")):
             owner.execute(path.read_text())
         owner.execute("set role warehouse_rw")
-        for c in contract.load_silver():
+        for c in contract.load_published():
             columns = ", ".join(
                 f"{x.name} {SQL_TYPES[x.type]}" for x in c.columns if x.classification == "internal"
             )

@@ -7,7 +7,7 @@ import pytest
 from expectations import catalog, conditions, suites
 from schemas import contract
 
-CONTRACTS = contract.load_silver()
+CONTRACTS = contract.load_published()
 SILVER = sorted((catalog.FOLDER / "silver").glob("*.yaml"))
 
 

@@ -11,7 +11,7 @@ from expectations.masking import MASKED
 from schemas import contract
 from tests.expectations.increments import AT, row, table, valid
 
-ENTITIES = [c.entity for c in contract.load_silver()]
+ENTITIES = [c.entity for c in contract.load_published()]
 
 
 @pytest.mark.parametrize("entity", ENTITIES)

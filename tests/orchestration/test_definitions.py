@@ -15,7 +15,7 @@ from orchestration.quality import CONTRACT
 from schemas import contract
 
 SNAPSHOT = Path(__file__).with_name("graph.json")
-CONTRACTS = contract.load_silver()
+CONTRACTS = contract.load_published()
 
 
 @pytest.fixture(scope="module")

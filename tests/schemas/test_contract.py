@@ -52,7 +52,7 @@ def test_a_good_contract_gives_its_topic_and_codes(tmp_path: Path) -> None:
         ("entity: things", "entity: other", "name the file after it"),
         ("  currency:     {type: string, description: ISO 4217.}\n", "", "needs a currency"),
         ("owner: servicing\n", "", "owner"),
-        ("owner: servicing\n", "owner: s\nlake: gold\n", "lake is 'gold'"),
+        ("owner: servicing\n", "owner: s\npublished: gold\n", "published is 'gold'"),
         ("owner: servicing\n", "owner: s\nreplica_identity: full\n", "goes with `full`"),
         ("type: string, description: ISO", "type: code, description: ISO", "`codes` goes with"),
     ],
@@ -77,14 +77,14 @@ def test_an_unknown_entity_names_the_known_ones() -> None:
         contract.load("paymentz")
 
 
-def test_what_is_only_kept_in_bronze_is_captured_and_no_more(tmp_path: Path) -> None:
+def test_what_is_not_published_is_captured_and_no_more(tmp_path: Path) -> None:
     written(tmp_path, GOOD)
-    kept = GOOD.replace("entity: things", "entity: notes\nlake: bronze").replace(
+    kept = GOOD.replace("entity: things", "entity: notes\npublished: false").replace(
         "credit.things", "credit.notes"
     )
     written(tmp_path, kept, "notes.yaml")
     assert [c.entity for c in contract.load_all(tmp_path)] == ["notes", "things"]
-    assert [c.entity for c in contract.load_silver(tmp_path)] == ["things"]
+    assert [c.entity for c in contract.load_published(tmp_path)] == ["things"]
 
 
 def test_every_contract_has_a_topic_of_its_own() -> None:
