@@ -228,6 +228,7 @@ def _flat(shaped: DataFrame, contract: Contract, absent: list[int], cut: Cut) ->
         "_n.source as _source",
         "_n.has_row as _has_row",
         "_n.problem as _read_problem",
+        *(["patch as _patch"] if "patch" in shaped.columns else []),
     )
     problem = (
         "case when _value is null then null"

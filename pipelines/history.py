@@ -9,15 +9,22 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from pipelines.cdc import ORDER, TECHNICAL
+from pipelines.cdc import ORDER, TECHNICAL, sql_type
 from schemas.contract import Contract
 
-VALIDITY = ("_valid_from", "_valid_to", "_is_current")
+VALIDITY = {"_valid_from": "timestamp", "_valid_to": "timestamp", "_is_current": "boolean"}
 
 
 def columns(contract: Contract) -> list[str]:
     """The columns of an entity's history."""
     return [*(c.name for c in contract.columns), *TECHNICAL, "_unchanged", *VALIDITY]
+
+
+def ddl(contract: Contract) -> str:
+    """The columns with their types."""
+    typed = {c.name: sql_type(c) for c in contract.columns} | TECHNICAL
+    typed |= {"_unchanged": "array<string>", **VALIDITY}
+    return ", ".join(f"`{name}` {kind}" for name, kind in typed.items())
 
 
 def states(

@@ -13,28 +13,21 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import bronze, cdc, delta, history, lake, quarantine
+from pipelines import bronze, cdc, delta, lake, quarantine, releasing
 from pipelines.delta import Mark
 from pipelines.silver import CONFORM
+from pipelines.silver_tables import FEW_RECORDS, TICKS, Batch, SilverTables, row
 from pipelines.visibility import Cut
 from schemas.contract import Contract
 
 WriterSchemas = Callable[[int], str | None]
 
-# Marks: how far bronze has been taken in (on history, written last), and the last build of current.
+# The mark on history, whose write is a build's last: how far bronze has been taken in.
 BATCHES = "silver:batches"
-TICKS = "silver:ticks"
-# Above this many changes the touched keys are joined, not broadcast.
-BROADCAST_CHANGES = 200_000
-# Below these sizes compiling a query takes longer than interpreting it, and one task is enough.
-FEW_RECORDS = 20_000
-SMALL_TABLE_BYTES = 512 * 1024
-ONE_TASK = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "1"}
 
 
 @dataclass(frozen=True)
@@ -115,39 +108,51 @@ class _Build:
     def __init__(self, spark: SparkSession, folder: Path, contract: Contract, cut: Cut) -> None:
         self.spark, self.folder, self.contract, self.cut = spark, folder, contract, cut
         self.bronze = lake.bronze(folder)
-        self.current = lake.current(folder, contract)
-        self.history = lake.history(folder, contract)
+        self.tables = SilverTables(spark, folder, contract)
         # Of this bronze: one that was loaded anew counts anew, and is read from its start.
         self.batches = f"{BATCHES}:{bronze.source(folder)}"
-        self.since = delta.watermark(spark, self.history, self.batches)
-        self.last_tick = delta.watermark(spark, self.current, TICKS)
-        self.is_few = False
+        self.since = delta.watermark(spark, self.tables.history, self.batches)
+        self.last_tick = delta.watermark(spark, self.tables.current, TICKS)
+        self.files: list[delta.Added] = []
 
     def news(self) -> DataFrame | None:
-        """Bronze records beyond the watermark; None when there is none, found without a job."""
+        """Records this build has to take; None when there is none, found without a job."""
+        arrived = self._arrived()
+        released = releasing.released(
+            self.spark, self.folder, self.contract, again=self.since == delta.NEVER
+        )
+        if released is None:
+            return arrived
+        # Their schemas are found by reading: the log speaks of bronze only.
+        self.files = []
+        if arrived is None:
+            self.tables.expect_few()
+            self.tables.compile(False)
+            return released
+        return arrived.unionByName(released, allowMissingColumns=True)
+
+    def _arrived(self) -> DataFrame | None:
+        """Bronze records beyond the watermark."""
         if not delta.exists(self.bronze):
             return None
         files = delta.added_since(self.bronze, bronze.source(self.folder), self.since)
         if files is None:
-            return self._news_of_table()
+            return self._arrived_in_table()
         self.files = [f for f in files if f.partition["entity"] == self.contract.entity]
         if not self.files:
             return None
         if sum(f.rows for f in self.files) <= FEW_RECORDS:
-            self.is_few = True
-            for name, value in ONE_TASK.items():
-                self.spark.conf.set(name, value)
-        self._compile(not self.is_few)
+            self.tables.expect_few()
+        self.tables.compile(not self.tables.is_few)
         return self._beyond()
 
-    def _news_of_table(self) -> DataFrame | None:
-        self.files = []
+    def _arrived_in_table(self) -> DataFrame | None:
         news = self._beyond()
         if news.take(1):
             return news
         # Long quiet: remember how far, so that the next build need not ask the table again.
         last = bronze.last_batch(self.spark, self.folder)
-        self._pass(Mark(self.batches, last) if last > self.since else None)
+        self.tables.move(Mark(self.batches, last) if last > self.since else None)
         return None
 
     def _beyond(self) -> DataFrame:
@@ -159,7 +164,7 @@ class _Build:
         values = {i: writer_schemas(i) for i in self._schema_ids(news, "value_schema_id")}
         keys = {i: writer_schemas(i) for i in self._schema_ids(news, "key_schema_id")}
         changes = cdc.changes(news, self.contract, values, keys, self.cut)
-        return quarantine.judge(changes, self.contract)
+        return quarantine.judge(releasing.patched(changes, self.contract), self.contract)
 
     def apply(self, judged: DataFrame) -> SilverResult:
         facts = _facts(judged)
@@ -171,7 +176,7 @@ class _Build:
             )
         valid, broken = quarantine.split(judged.where("_visible"))
         if facts.quarantined:
-            self._keep(broken)
+            self.tables.keep(broken)
         last = self.since if facts.waiting else facts.last_batch
         if facts.first_waiting is not None:
             last = max(self.since, facts.first_waiting - 1)
@@ -179,9 +184,12 @@ class _Build:
         tick = max(self.last_tick + 1, time.time_ns() // 1_000_000)
         changed = 0
         if facts.valid:
-            changed = self._write(valid, facts, tick, mark)
+            conform = CONFORM.get(self.contract.entity)
+            valid = conform(valid) if conform else valid
+            changed = self.tables.write(Batch(valid, facts.valid, facts.partial), tick, mark)
         else:
-            self._pass(mark)
+            self.tables.move(mark)
+        releasing.settle(self.spark, self.folder, self.contract, judged, tick)
         return SilverResult(
             entity=self.contract.entity,
             rows_in=facts.rows,
@@ -192,104 +200,6 @@ class _Build:
             last_batch_id=last,
             tick=tick if changed else self.last_tick,
         )
-
-    def _write(self, valid: DataFrame, facts: _Facts, tick: int, mark: Mark | None) -> int:
-        conform = CONFORM.get(self.contract.entity)
-        valid = conform(valid) if conform else valid
-        touched = valid.select(*self.contract.key)
-        if facts.valid <= BROADCAST_CHANGES:
-            touched = F.broadcast(touched)
-        is_large = delta.size_bytes(self.spark, self.history) > SMALL_TABLE_BYTES
-        self._compile(is_large or not self.is_few)
-        known, known_rows, known_partial = self._known(touched)
-        fill = facts.partial or known_partial
-        self._compile(not self.is_few)
-        # Settled, not cached: two writes read it, and a MERGE refuses a source that may be evicted.
-        states = history.states(valid, known, self.contract, fill).localCheckpoint()
-        # No longer needed; left in the cache it would be planned anew by the write to its table.
-        if known is not None:
-            known.unpersist()
-        if facts.valid <= BROADCAST_CHANGES:
-            states = states.hint("broadcast")
-        (changed,) = _row(states.selectExpr("count_if(_is_current and _has_news)"))
-        self._compile(is_large or not self.is_few)
-        if changed:
-            versions = [delta.last_version(path) for path in (self.current, self.history)]
-            self._write_current(states, touched, known_rows > 0, tick)
-            self._write_history(states, known_rows > 0, mark)
-            for path, before in zip((self.current, self.history), versions, strict=True):
-                delta.clean(self.spark, path, before)
-        else:
-            self._pass(mark)
-        return int(changed)
-
-    def _known(self, touched: DataFrame) -> tuple[DataFrame | None, int, bool]:
-        """History rows of the touched keys, how many, and whether any was not carried whole."""
-        if not delta.exists(self.history):
-            return None, 0, False
-        table = delta.read(self.spark, self.history)
-        known = table.join(touched, list(self.contract.key), "left_semi").persist()
-        rows, partial = _row(known.selectExpr("count(*)", "coalesce(max(size(_unchanged)), 0)"))
-        return (known, rows, partial > 0) if rows else (known.unpersist(), 0, False)
-
-    def _write_current(
-        self, states: DataFrame, touched: DataFrame, is_known: bool, tick: int
-    ) -> None:
-        # States are computed from all that history knows, so none is older than what is here.
-        rows = history.last_states(states, self.contract, tick)
-        mark = Mark(TICKS, tick)
-        # Current is written first: after a kill it may have keys that history has not.
-        if is_known or self._has_current(touched):
-            delta.upsert(rows, self.current, self.contract.key, mark)
-        else:
-            statistics = (*self.contract.key, "_tick", "_batch_id")
-            delta.append(
-                rows, self.current, mark, statistics=statistics, properties=delta.SHORT_LIVED
-            )
-
-    def _write_history(self, states: DataFrame, is_known: bool, mark: Mark | None) -> None:
-        rows = states.where("_is_new").select(*history.columns(self.contract))
-        if is_known:
-            delta.upsert(rows, self.history, (*self.contract.key, "_streamed", "_lsn"), mark)
-        else:
-            statistics = (*self.contract.key, "_batch_id")
-            delta.append(
-                rows, self.history, mark, statistics=statistics, properties=delta.SHORT_LIVED
-            )
-
-    def _pass(self, mark: Mark | None) -> None:
-        """Nothing to apply: move the watermark alone."""
-        if mark:
-            typed = {c.name: cdc.sql_type(c) for c in self.contract.columns} | cdc.TECHNICAL
-            ddl = ", ".join(f"`{name}` {kind}" for name, kind in typed.items())
-            ddl += ", _unchanged array<string>, _valid_from timestamp, _valid_to timestamp"
-            nothing = self.spark.createDataFrame([], f"{ddl}, _is_current boolean")
-            delta.append(nothing, self.history, mark, properties=delta.SHORT_LIVED)
-
-    def _keep(self, broken: DataFrame) -> None:
-        table = lake.quarantine(self.folder)
-        rows = quarantine.records(broken, self.contract)
-        with delta.writing(table, wait_s=60):
-            if not delta.exists(table):
-                statistics = ("partition", "offset", "batch_id")
-                delta.append(rows, table, partition_by=("entity",), statistics=statistics)
-                return
-            on = (
-                f"t.entity = '{self.contract.entity}' and t.topic = s.topic"
-                " and t.partition = s.partition and t.offset = s.offset"
-            )
-            delta.merge(rows, table, on, newer=None)
-
-    def _has_current(self, touched: DataFrame) -> bool:
-        if not delta.exists(self.current):
-            return False
-        keys = delta.read(self.spark, self.current).select(*self.contract.key)
-        return bool(keys.join(touched, list(self.contract.key), "left_semi").take(1))
-
-    def _compile(self, compiled: bool) -> None:
-        self.spark.conf.set("spark.sql.codegen.wholeStage", str(compiled).lower())
-        mode = "FALLBACK" if compiled else "NO_CODEGEN"
-        self.spark.conf.set("spark.sql.codegen.factoryMode", mode)
 
     def _schema_ids(self, news: DataFrame, column: str) -> list[int]:
         """The ids in the batch: from the log's bounds where they say it, else from the rows."""
@@ -312,8 +222,4 @@ def _facts(judged: DataFrame) -> _Facts:
         f"count_if({valid} and _op = 'd')",
         f"coalesce(max(case when {valid} then size(_unchanged) end), 0) > 0",
     )
-    return _Facts(*_row(rows))
-
-
-def _row(frame: DataFrame) -> Any:
-    return frame.collect()[0]
+    return _Facts(*row(rows))

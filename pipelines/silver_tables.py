@@ -1,0 +1,156 @@
+"""The tables of one entity's silver: what is known of the touched keys, and the writes of a build.
+
+Current is written before history, and history's last commit carries the watermark: a build that is
+killed in between is made good by the next one, because each write only depends on the changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from pipelines import delta, history, lake, quarantine
+from pipelines.delta import Mark
+from schemas.contract import Contract
+
+# The mark on current: the last build that may have changed it.
+TICKS = "silver:ticks"
+# Above this many changes the touched keys are joined, not broadcast.
+BROADCAST_CHANGES = 200_000
+# Below these sizes compiling a query takes longer than interpreting it, and one task is enough.
+FEW_RECORDS = 20_000
+SMALL_TABLE_BYTES = 512 * 1024
+ONE_TASK = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "1"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Valid changes of one build, how many, and whether some were not carried whole."""
+
+    valid: DataFrame
+    rows: int
+    partial: bool
+
+
+class SilverTables:
+    """Current, history and quarantine of one entity, written by one build."""
+
+    def __init__(self, spark: SparkSession, folder: Path, contract: Contract) -> None:
+        self.spark, self.folder, self.contract = spark, folder, contract
+        self.current = lake.current(folder, contract)
+        self.history = lake.history(folder, contract)
+        self.is_few = False
+
+    def expect_few(self) -> None:
+        """The batch is small: one task, nothing compiled."""
+        self.is_few = True
+        for name, value in ONE_TASK.items():
+            self.spark.conf.set(name, value)
+
+    def compile(self, compiled: bool) -> None:
+        """Whether Spark compiles the next queries or interprets them."""
+        self.spark.conf.set("spark.sql.codegen.wholeStage", str(compiled).lower())
+        mode = "FALLBACK" if compiled else "NO_CODEGEN"
+        self.spark.conf.set("spark.sql.codegen.factoryMode", mode)
+
+    def write(self, batch: Batch, tick: int, mark: Mark | None) -> int:
+        """Put the batch among what is known; how many keys changed."""
+        touched = batch.valid.select(*self.contract.key)
+        if batch.rows <= BROADCAST_CHANGES:
+            touched = F.broadcast(touched)
+        is_large = delta.size_bytes(self.spark, self.history) > SMALL_TABLE_BYTES
+        self.compile(is_large or not self.is_few)
+        known, known_rows, known_partial = self._known(touched)
+        fill = batch.partial or known_partial
+        self.compile(not self.is_few)
+        # Settled, not cached: two writes read it, and a MERGE refuses a source that may be evicted.
+        states = history.states(batch.valid, known, self.contract, fill).localCheckpoint()
+        # No longer needed; left in the cache it would be planned anew by the write to its table.
+        if known is not None:
+            known.unpersist()
+        if batch.rows <= BROADCAST_CHANGES:
+            states = states.hint("broadcast")
+        (changed,) = row(states.selectExpr("count_if(_is_current and _has_news)"))
+        self.compile(is_large or not self.is_few)
+        if changed:
+            versions = [delta.last_version(path) for path in (self.current, self.history)]
+            self._write_current(states, touched, known_rows > 0, tick)
+            self._write_history(states, known_rows > 0, mark)
+            for path, before in zip((self.current, self.history), versions, strict=True):
+                delta.clean(self.spark, path, before)
+        else:
+            self.move(mark)
+        return int(changed)
+
+    def move(self, mark: Mark | None) -> None:
+        """Nothing to apply: move the watermark alone."""
+        if mark:
+            nothing = self.spark.createDataFrame([], history.ddl(self.contract))
+            delta.append(nothing, self.history, mark, **self._history_options())
+
+    def keep(self, broken: DataFrame) -> None:
+        """Set aside the changes that broke their contract, each once."""
+        table = lake.quarantine(self.folder)
+        rows = quarantine.records(broken, self.contract)
+        with delta.writing(table, wait_s=60):
+            if not delta.exists(table):
+                statistics = ("partition", "offset", "batch_id")
+                delta.append(rows, table, partition_by=("entity",), statistics=statistics)
+                return
+            on = (
+                f"t.entity = '{self.contract.entity}' and t.topic = s.topic"
+                " and t.partition = s.partition and t.offset = s.offset"
+            )
+            delta.merge(rows, table, on, newer=None)
+
+    def _known(self, touched: DataFrame) -> tuple[DataFrame | None, int, bool]:
+        """History rows of the touched keys, how many, and whether any was not carried whole."""
+        if not delta.exists(self.history):
+            return None, 0, False
+        table = delta.read(self.spark, self.history)
+        known = table.join(touched, list(self.contract.key), "left_semi").persist()
+        rows, partial = row(known.selectExpr("count(*)", "coalesce(max(size(_unchanged)), 0)"))
+        return (known, rows, partial > 0) if rows else (known.unpersist(), 0, False)
+
+    def _write_current(
+        self, states: DataFrame, touched: DataFrame, is_known: bool, tick: int
+    ) -> None:
+        # States are computed from all that history knows, so none is older than what is here.
+        rows = history.last_states(states, self.contract, tick)
+        mark = Mark(TICKS, tick)
+        # Current is written first: after a kill it may have keys that history has not.
+        if is_known or self._has_current(touched):
+            delta.upsert(rows, self.current, self.contract.key, mark)
+        else:
+            statistics = (*self.contract.key, "_tick", "_batch_id")
+            delta.append(
+                rows, self.current, mark, statistics=statistics, properties=delta.SHORT_LIVED
+            )
+
+    def _write_history(self, states: DataFrame, is_known: bool, mark: Mark | None) -> None:
+        rows = states.where("_is_new").select(*history.columns(self.contract))
+        if is_known:
+            delta.upsert(rows, self.history, (*self.contract.key, "_streamed", "_lsn"), mark)
+        else:
+            delta.append(rows, self.history, mark, **self._history_options())
+
+    def _history_options(self) -> Mapping[str, Any]:
+        """How history is made: no column with personal data has its bounds in the log."""
+        statistics = (*self.contract.key, "_batch_id")
+        return {"statistics": statistics, "properties": delta.SHORT_LIVED}
+
+    def _has_current(self, touched: DataFrame) -> bool:
+        if not delta.exists(self.current):
+            return False
+        keys = delta.read(self.spark, self.current).select(*self.contract.key)
+        return bool(keys.join(touched, list(self.contract.key), "left_semi").take(1))
+
+
+def row(frame: DataFrame) -> Any:
+    """The one row of a frame that has one."""
+    return frame.collect()[0]
