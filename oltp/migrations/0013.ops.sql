@@ -36,6 +36,10 @@ create table ops.outbox (
     occurred_at timestamptz not null,
     -- Confluent wire format: 0x00, the schema's id in four bytes, one Avro record.
     payload bytea not null check (get_byte(payload, 0) = 0 and length(payload) > 5),
+    -- Whether a cut sees the event, and its place among others: who has seen an effect of an earlier
+    -- event writes behind it. A clock says neither.
+    tx_id bigint not null default pg_current_xact_id()::text::bigint,
+    lsn bigint not null default pg_current_wal_insert_lsn() - '0/0',
     created_at timestamptz not null default now(),
     foreign key (event_type, event_version) references ops.event_schemas (event_type, version),
     check (topic = event_type || '.v' || event_version),

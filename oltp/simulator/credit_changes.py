@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 from oltp import schedule
 from oltp.simulator import offering
 from oltp.simulator.scene import Scene
+
+# The scale of a rate, in its column and in its event.
+RATE = Decimal("0.000001")
 
 
 def payment(scene: Scene) -> int:
@@ -78,15 +82,19 @@ def _pay(scene: Scene, is_whole: bool) -> int:
 
 def _standing(scene: Scene, credit: UUID) -> None:
     """A credit without open instalments is paid off; one without late ones is current again."""
-    scene.do(
+    row = scene.one(
         "update credit.active_credits c set updated_at = now(), status = case"
         " when o.open = 0 then 'PAID_OFF' when o.oldest >= current_date then 'CURRENT'"
         " else c.status end, closed_on = case when o.open = 0 then greatest(current_date,"
         " disbursed_on) end from (select count(*) as open, min(due_date) as oldest"
         " from credit.payments where credit_id = %s and status in ('SCHEDULED', 'PARTIAL')) o"
-        " where c.credit_id = %s",
+        " where c.credit_id = %s returning c.status, c.customer_id, c.currency, c.closed_on",
         credit, credit,
     )  # fmt: skip
+    if row and row[0] == "PAID_OFF":
+        scene.announce(
+            "credit.paid_off", credit, customer_id=str(row[1]), currency=row[2], paid_off_on=row[3]
+        )
 
 
 def application_submitted(scene: Scene) -> int:
@@ -145,7 +153,7 @@ def offers_made(scene: Scene) -> int:
         " and submitted_at <= now() order by application_id"
     )
     row = application and scene.one(
-        "select requested_amount_minor, term_months, currency from credit.applications"
+        "select customer_id, requested_amount_minor, term_months, currency from credit.applications"
         " where application_id = %s and status = 'SUBMITTED' for no key update",
         application,
     )
@@ -153,7 +161,7 @@ def offers_made(scene: Scene) -> int:
              " provider.providers").fetchall()}  # fmt: skip
     if not row:
         return 0
-    amount, months, currency = row
+    customer, amount, months, currency = row
     made = [
         terms
         for terms in offering.offers(scene.chance, 80, amount, months, datetime.now(UTC).date())
@@ -164,26 +172,40 @@ def offers_made(scene: Scene) -> int:
     scene.do("update credit.applications set status = 'APPROVED', decided_at = now(),"
              " completed_at = coalesce(completed_at, now()), updated_at = now()"
              " where application_id = %s", application)  # fmt: skip
+    scene.announce(
+        "application.decided", application, customer_id=str(customer), decision="APPROVED",
+        reasons=[], rule_version=None,
+    )  # fmt: skip
     for terms in made:
-        scene.add(
-            "credit.offers",
-            {
-                "offer_id": uuid4(),
-                "application_id": application,
-                "provider": terms.provider.name,
-                "provider_id": terms.provider.id,
-                "amount_minor": terms.amount_minor,
-                "currency": currency,
-                "interest_rate": terms.rate,
-                "apr": terms.apr,
-                "term_months": terms.months,
-                "monthly_payment_minor": terms.payment_minor,
-                "total_repayment_minor": terms.total_minor,
-                "status": "PRESENTED",
-                "valid_until": datetime.now(UTC) + timedelta(days=30),
-            },
-        )
+        _present(scene, application, terms, currency)
     return len(made)
+
+
+def _present(scene: Scene, application: UUID, terms: offering.Terms, currency: str) -> None:
+    """One provider's offer, as a row and as an event."""
+    offer = uuid4()
+    shown = {
+        "application_id": application,
+        "provider_id": terms.provider.id,
+        "amount_minor": terms.amount_minor,
+        "currency": currency,
+        "interest_rate": terms.rate.quantize(RATE),
+        "apr": terms.apr,
+        "term_months": terms.months,
+        "monthly_payment_minor": terms.payment_minor,
+        "valid_until": datetime.now(UTC) + timedelta(days=30),
+    }
+    scene.add(
+        "credit.offers",
+        {
+            "offer_id": offer,
+            "provider": terms.provider.name,
+            "total_repayment_minor": terms.total_minor,
+            "status": "PRESENTED",
+            **shown,
+        },
+    )
+    scene.announce("offer.presented", offer, **{**shown, "application_id": str(application)})
 
 
 def offer_accepted(scene: Scene) -> int:
@@ -203,9 +225,7 @@ def offer_accepted(scene: Scene) -> int:
     if not row:
         return 0
     application, customer, provider, amount, currency, rate, months, payment_minor = row
-    scene.do("update credit.offers set status = 'DECLINED', declined_at = now(),"
-             " updated_at = now() where application_id = %s and status = 'PRESENTED'"
-             " and offer_id <> %s", application, offer)  # fmt: skip
+    _decline_others(scene, application, customer, offer)
     scene.do("update credit.offers set status = 'ACCEPTED', accepted_at = now(),"
              " updated_at = now() where offer_id = %s", offer)  # fmt: skip
     today = datetime.now(UTC).date()
@@ -253,4 +273,24 @@ def offer_accepted(scene: Scene) -> int:
         "offer.accepted", offer, application_id=str(application), customer_id=str(customer),
         provider_id=str(provider), amount_minor=amount, currency=currency,
     )  # fmt: skip
+    scene.announce(
+        "credit.disbursed", credit, customer_id=str(customer), offer_id=str(offer),
+        principal_minor=amount, currency=currency, interest_rate=rate, term_months=months,
+        disbursed_on=today, matures_on=instalments[-1].due_date,
+    )  # fmt: skip
     return 1
+
+
+def _decline_others(scene: Scene, application: UUID, customer: UUID, taken: UUID) -> None:
+    """An application is financed once: what else was offered for it is declined."""
+    declined = scene.connection.execute(
+        "update credit.offers set status = 'DECLINED', declined_at = now(), updated_at = now()"
+        " where application_id = %s and status = 'PRESENTED' and offer_id <> %s"
+        " returning offer_id, provider_id",
+        (application, taken),
+    ).fetchall()
+    for offer, provider in declined:
+        scene.announce(
+            "offer.declined", offer, application_id=str(application), customer_id=str(customer),
+            provider_id=str(provider), reason=None,
+        )  # fmt: skip

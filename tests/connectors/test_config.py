@@ -52,7 +52,8 @@ def test_each_column_of_the_outbox_has_its_place_in_the_message():
     headers = [column.removesuffix(":header") for column in placed]
     topic = settings[f"{router}route.by.field"]
     assert settings[f"{router}route.topic.replacement"] == "${routedByValue}"
-    found = set(re.findall(r"^    (\w+) (?:uuid|text|integer|bytea|timestamptz)", columns, re.M))
+    kinds = "uuid|text|integer|bigint|bytea|timestamptz"
+    found = set(re.findall(rf"^    (\w+) (?:{kinds})", columns, re.M))
     assert found == {*named, topic, *headers, "event_version", "created_at"}
 
 

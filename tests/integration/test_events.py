@@ -70,6 +70,10 @@ def test_an_event_arrives_once_with_its_headers_and_its_own_schema(stack, log, o
     assert message.value == outbox.record(event)
     assert message.schema["name"] == "ApplicationSubmitted"
     assert message.schema["fields"] == SUBMITTED.schema["fields"]
+    tx_id, lsn = (int(message.headers.pop(name)) for name in ("tx_id", "lsn"))
+    (behind,) = oltp.execute("select pg_current_wal_lsn() - '0/0'").fetchone()
+    assert 0 < lsn < behind
+    assert oltp.execute("select pg_xact_status(%s::text::xid8)", (tx_id,)).fetchone()
     assert message.headers == {
         "id": str(event.event_id).encode(),
         "event_type": b"credit.application.submitted",
