@@ -25,6 +25,8 @@ from pipelines.visibility import Cut
 from schemas.contract import Contract
 
 WriterSchemas = Callable[[int], str | None]
+# Shown the judged records of a build after its writes, and the batch they lie beyond.
+Witness = Callable[[SparkSession, DataFrame, int], None]
 
 # The mark on history, whose write is a build's last: how far bronze has been taken in.
 BATCHES = "silver:batches"
@@ -65,6 +67,7 @@ def build_silver(
     contract: Contract,
     cut: Cut,
     writer_schemas: WriterSchemas,
+    witness: Witness | None = None,
 ) -> SilverResult:
     """Bring one entity's silver tables to the cut. Costs no Spark job when bronze has no news."""
     with delta.writing(lake.silver(lake_folder, contract)):
@@ -76,7 +79,10 @@ def build_silver(
             return SilverResult(contract.entity, last_batch_id=build.since, tick=build.last_tick)
         changes = build.judged(news, writer_schemas).persist()
         try:
-            return build.apply(changes)
+            result = build.apply(changes)
+            if witness:
+                witness(session, changes, build.since)
+            return result
         finally:
             changes.unpersist()
 
