@@ -73,10 +73,35 @@ create table ops.dead_letters (
     error text not null,
     schema_id bigint,
     code_version text not null,
+    -- The original's own headers, in their order; a header may be without a value.
+    header_names text[] not null default '{}',
+    header_values bytea[] not null default '{}',
     first_seen_at timestamptz not null,
+    last_seen_at timestamptz not null,
     filed_at timestamptz not null default now(),
-    unique (topic, partition, "offset")
+    -- How often the message was tried, and the letter that it was when it was sent again.
+    attempts integer not null default 1 check (attempts > 0),
+    redrive_of bigint references ops.dead_letters,
+    -- HELD -> RELEASING (about to be sent again) -> RELEASED (the broker has it) -> HANDLED, or
+    -- FAILED_AGAIN, and then it is a letter anew, at its new place.
+    status text not null default 'HELD'
+        check (status in ('HELD', 'RELEASING', 'RELEASED', 'HANDLED', 'FAILED_AGAIN')),
+    released_by text,
+    release_reason text,
+    released_at timestamptz,
+    -- Where the partition ended before it was sent, and where it is now: who died between sending
+    -- and writing that down finds it in between.
+    released_after bigint,
+    released_offset bigint,
+    unique (topic, partition, "offset"),
+    check (cardinality(header_names) = cardinality(header_values)),
+    check (last_seen_at >= first_seen_at),
+    check (status = 'HELD' or (released_by is not null and release_reason is not null
+        and released_at is not null and released_after is not null)),
+    check (status not in ('RELEASED', 'HANDLED') or released_offset >= released_after)
 );
+create index on ops.dead_letters (error_class, topic) where status in ('HELD', 'RELEASING');
+create index on ops.dead_letters (redrive_of) where redrive_of is not null;
 
 -- Notices to customers and staff, and the evidence that they arrived. What was said is the template
 -- with its version; the recipient is known by who it is, and shown masked.

@@ -141,6 +141,9 @@ grant delete on customer.customers, customer.account_holders, kyc.kyc_records,
 revoke select on customer.subject_keys from app_rw;
 grant select (customer_id, created_at, destroyed_at) on customer.subject_keys to app_rw;
 revoke insert, update on customer.tenants from app_rw;
+-- What became of a dead letter; not what it is.
+grant update (last_seen_at, status, released_by, release_reason, released_at, released_after,
+    released_offset) on ops.dead_letters to app_rw;
 -- Events are inserted and deleted at once: the log has them, the table stays empty.
 grant delete on ops.outbox to app_rw;
 revoke insert on ops.event_schemas from app_rw;

@@ -1,7 +1,9 @@
 """Files dead letters: every message of the .dlq topics becomes one row of ops.dead_letters.
 
-Filing again changes nothing, so a repeated delivery is safe. The body never raises: while Postgres
-is down it waits, and what Postgres cannot take is logged with its place and stays in its topic.
+Filing again changes nothing but when it was last seen, so a repeated delivery is safe. A message
+that was sent again and failed again is a letter anew, and the one that it was says so. The body
+never raises: while Postgres is down it waits, and what Postgres cannot take is logged with its
+place and stays in its topic.
 """
 
 from __future__ import annotations
@@ -26,14 +28,29 @@ log = logging.getLogger(__name__)
 NAME = "dead_letters"
 TOPICS = topics.dead_letters()
 
+# The letter that it was must be the same message: a header alone proves nothing.
 FILE = """
-insert into ops.dead_letters (
+with before as (
+    select dead_letter_id, attempts, first_seen_at from ops.dead_letters
+    where dead_letter_id = %(redrive_of)s and topic = %(topic)s
+        and message_key is not distinct from %(message_key)s
+        and message_value is not distinct from %(message_value)s
+), failed as (
+    update ops.dead_letters set status = 'FAILED_AGAIN'
+    where dead_letter_id = (select dead_letter_id from before)
+        and status in ('RELEASING', 'RELEASED', 'HANDLED')
+)
+insert into ops.dead_letters as filed (
     topic, partition, "offset", message_key, message_value, error_class, error, schema_id,
-    code_version, first_seen_at)
-values (
+    code_version, header_names, header_values, first_seen_at, last_seen_at, attempts, redrive_of)
+select
     %(topic)s, %(partition)s, %(offset)s, %(message_key)s, %(message_value)s, %(error_class)s,
-    %(error)s, %(schema_id)s, %(code_version)s, %(first_seen_at)s)
-on conflict (topic, partition, "offset") do nothing
+    %(error)s, %(schema_id)s, %(code_version)s, %(header_names)s::text[],
+    %(header_values)s::bytea[],
+    least(%(seen_at)s, (select first_seen_at from before)), %(seen_at)s,
+    coalesce((select attempts + 1 from before), 1), (select dead_letter_id from before)
+on conflict (topic, partition, "offset") do update
+    set last_seen_at = greatest(filed.last_seen_at, excluded.last_seen_at)
 """
 
 Pool = AsyncConnectionPool[AsyncConnection[dict[str, Any]]]
@@ -70,12 +87,12 @@ async def file(pool: Pool, message: Any) -> None:
 
 def read(message: Any) -> dict[str, Any]:
     """The row of a letter; one that is not ours is filed under its own place."""
-    headers = {name: bytes(text).decode(errors="replace") for name, text in _headers(message)}
+    described, original = _told_apart(_headers(message))
     try:
         place = {
-            "topic": headers[letters.TOPIC],
-            "partition": int(headers[letters.PARTITION]),
-            "offset": int(headers[letters.OFFSET]),
+            "topic": described[letters.TOPIC],
+            "partition": int(described[letters.PARTITION]),
+            "offset": int(described[letters.OFFSET]),
         }
     except (KeyError, ValueError):
         place = {
@@ -83,22 +100,44 @@ def read(message: Any) -> dict[str, Any]:
             "partition": message.partition,
             "offset": message.offset,
         }
-    schema_id = headers.get(letters.SCHEMA_ID, "")
+    redriven = [value for name, value in original if name == letters.REDRIVEN]
     return {
         **place,
         "message_key": message.key,
         "message_value": message.value,
-        "error_class": _text(headers.get(letters.ERROR_CLASS, "unknown")),
-        "error": _text(headers.get(letters.ERROR, "no reason was given")),
-        "schema_id": int(schema_id) if schema_id.isdecimal() else None,
-        "code_version": _text(headers.get(letters.CODE_VERSION, "unknown")),
-        "first_seen_at": _time(headers.get(letters.FIRST_SEEN)),
+        "error_class": _text(described.get(letters.ERROR_CLASS, "unknown")),
+        "error": _text(described.get(letters.ERROR, "no reason was given")),
+        "schema_id": _number(described.get(letters.SCHEMA_ID)),
+        "code_version": _text(described.get(letters.CODE_VERSION, "unknown")),
+        "header_names": [_text(name) for name, _ in original],
+        "header_values": [value for _, value in original],
+        "seen_at": _time(described.get(letters.FIRST_SEEN)),
+        "redrive_of": _number((redriven[-1] or b"").decode(errors="replace") if redriven else None),
     }
 
 
-def _headers(message: Any) -> list[tuple[str, bytes]]:
+def _told_apart(
+    headers: list[tuple[str, bytes | None]],
+) -> tuple[dict[str, str], list[tuple[str, bytes | None]]]:
+    """What the letter says of the message, and the headers that the message had itself.
+
+    The description comes first, each name once: a header of the message may be called the same.
+    """
+    described: dict[str, str] = {}
+    for number, (name, value) in enumerate(headers):
+        if name not in letters.DESCRIBING or name in described:
+            return described, headers[number:]
+        described[name] = bytes(value or b"").decode(errors="replace")
+    return described, []
+
+
+def _headers(message: Any) -> list[tuple[str, bytes | None]]:
     headers = message.headers or []
     return list(headers.items() if isinstance(headers, Mapping) else headers)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 19 else None
 
 
 def _text(value: str) -> str:

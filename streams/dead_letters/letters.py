@@ -18,6 +18,9 @@ from schemas.topics import dead_letter
 TOPIC, PARTITION, OFFSET = "dlq.topic", "dlq.partition", "dlq.offset"
 ERROR_CLASS, ERROR, SCHEMA_ID = "dlq.error_class", "dlq.error", "dlq.schema_id"
 FIRST_SEEN, CODE_VERSION = "dlq.first_seen", "dlq.code_version"
+DESCRIBING = (TOPIC, PARTITION, OFFSET, ERROR_CLASS, ERROR, FIRST_SEEN, CODE_VERSION, SCHEMA_ID)
+# A message that was sent again says which letter it was.
+REDRIVEN = "dlq.redriven"
 # A header is for reading; a whole traceback in it would make the letter larger than the message.
 ERROR_TEXT_MAX = 1000
 
