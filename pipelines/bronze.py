@@ -1,13 +1,12 @@
 """Bronze: every captured record as it arrived, each (topic, partition, offset) exactly once.
 
-Input: all CDC topics, by one query that stops when it has read what is there. Output: one Delta
-table partitioned by entity. On replay: a batch that was committed is skipped by Delta, because its
-commit carries the checkpoint's id and the batch's number.
+Input: all CDC topics and all event topics, by one query that stops when it has read what is there.
+Output: one Delta table partitioned by entity. On replay: a batch that was committed is skipped by
+Delta, because its commit carries the table's source and the batch's number.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from confluent_kafka.admin import AdminClient
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import delta, lake
-from schemas import contract, topics
+from pipelines import checkpoint, delta, lake
+from schemas import topics
 
 BROKER_TIMEOUT_S = 10.0
 # Bounds the memory of a catch-up; a batch beyond it is split.
@@ -51,24 +50,24 @@ def ingest(
     records_per_batch: int = RECORDS_PER_BATCH,
 ) -> BronzeResult:
     """Append everything that Kafka has and bronze has not. Cheap when there is nothing."""
-    _require_topics(bootstrap_servers)
-    table, checkpoint = lake.bronze(lake_folder), lake.bronze_checkpoint(lake_folder)
+    partitions = _require_topics(bootstrap_servers)
+    table = lake.bronze(lake_folder)
     with delta.writing(table):
-        _require_checkpoint(table, checkpoint)
         before, version = last_batch(spark, lake_folder), delta.last_version(table)
-        source = (
+        _require_checkpoint(table, lake_folder, before)
+        source_of_records = (
             spark.readStream.format("kafka")
             .option("kafka.bootstrap.servers", bootstrap_servers)
-            .option("subscribe", ",".join(topics.captured()))
-            .option("startingOffsets", "earliest")
+            .option("subscribe", ",".join(partitions))
+            .option("startingOffsets", checkpoint.starting(lake_folder, partitions))
             .option("failOnDataLoss", "true")
             .option("includeHeaders", "true")
             .option("maxOffsetsPerTrigger", records_per_batch)
             .load()
         )
         query = (
-            source.writeStream.queryName("bronze")
-            .option("checkpointLocation", str(checkpoint))
+            source_of_records.writeStream.queryName("bronze")
+            .option("checkpointLocation", str(lake.bronze_checkpoint(lake_folder)))
             .trigger(availableNow=True)
             .foreachBatch(lambda batch, number: _write(batch, number, lake_folder))
             .start()
@@ -85,21 +84,17 @@ def ingest(
 
 def last_batch(spark: SparkSession, lake_folder: Path) -> int:
     """The last batch in the table; NEVER when there is none."""
-    if not (lake.bronze_checkpoint(lake_folder) / "metadata").exists():
-        return delta.NEVER
     return delta.watermark(spark, lake.bronze(lake_folder), source(lake_folder))
 
 
 def source(lake_folder: Path) -> str:
-    """The name that commits carry: a new checkpoint counts batches anew, so it has another one."""
-    metadata = lake.bronze_checkpoint(lake_folder) / "metadata"
-    identity = json.loads(metadata.read_text(encoding="utf-8"))["id"] if metadata.exists() else ""
-    return f"bronze:{identity}"
+    """The name that commits carry: the same for the table's life, also with a new checkpoint."""
+    return checkpoint.source(lake_folder)
 
 
 def shaped(records: DataFrame, batch_id: int) -> DataFrame:
     """Kafka's records in bronze's columns: bytes untouched, schema ids read from them, pure."""
-    entities = ", ".join(f"'{c.topic}', '{c.entity}'" for c in contract.load_all())
+    entities = ", ".join(f"'{name}', '{entity}'" for name, entity in topics.archived().items())
     return records.selectExpr(
         f"element_at(map({entities}), topic) as entity",
         "topic",
@@ -118,11 +113,17 @@ def shaped(records: DataFrame, batch_id: int) -> DataFrame:
 
 def _write(batch: DataFrame, number: int, lake_folder: Path) -> None:
     cores = batch.sparkSession.sparkContext.defaultParallelism
+    batch_id = checkpoint.base(lake_folder) + number
     # One task a core, not one a Kafka partition: 36 partitions would leave 36 small files.
-    rows = shaped(batch, number).coalesce(cores)
-    mark = delta.Mark(source(lake_folder), number)
-    table = lake.bronze(lake_folder)
-    delta.append(rows, table, mark, partition_by=("entity",), statistics=STATISTICS)
+    rows = shaped(batch, batch_id).coalesce(cores)
+    delta.append(
+        rows,
+        lake.bronze(lake_folder),
+        delta.Mark(source(lake_folder), batch_id),
+        partition_by=("entity",),
+        statistics=STATISTICS,
+        note=checkpoint.plan(lake_folder, batch_id),
+    )
 
 
 def _result(spark: SparkSession, lake_folder: Path, before: int) -> BronzeResult:
@@ -132,7 +133,8 @@ def _result(spark: SparkSession, lake_folder: Path, before: int) -> BronzeResult
     return BronzeResult(dict(rows), last_batch(spark, lake_folder))
 
 
-def _require_topics(bootstrap_servers: str) -> None:
+def _require_topics(bootstrap_servers: str) -> dict[str, list[int]]:
+    """The partitions of every topic that bronze reads."""
     quiet: dict[str, str | int | float | bool] = {
         "bootstrap.servers": bootstrap_servers,
         "log_level": 0,
@@ -144,26 +146,33 @@ def _require_topics(bootstrap_servers: str) -> None:
             f"no Kafka broker answers at {bootstrap_servers} ({error.args[0].str()}): "
             "start it (`millrace up`) and run again"
         ) from error
-    missing = sorted(set(topics.captured()) - set(known))
+    wanted = topics.archived()
+    missing = sorted(set(wanted) - set(known))
     if missing:
         raise BronzeError(
             f"Kafka at {bootstrap_servers} has no topic {', '.join(missing)}: "
             "create the declared topics (`millrace up` does) and run again"
         )
+    return {name: sorted(known[name].partitions) for name in sorted(wanted)}
 
 
-def _require_checkpoint(table: Path, checkpoint: Path) -> None:
-    if delta.exists(table) and not (checkpoint / "metadata").exists():
+def _require_checkpoint(table: Path, lake_folder: Path, last: int) -> None:
+    if last == delta.NEVER and delta.exists(table) and checkpoint.identity(lake_folder) is None:
         raise BronzeError(
-            f"{table} has rows but its checkpoint {checkpoint} is gone: reading from the start "
-            "would add them twice. Restore the checkpoint, or move both away to load bronze anew"
+            f"{table} has rows but its checkpoint is gone: reading from the start would bring them "
+            f"once more. {checkpoint.REMEDY}"
         )
+    try:
+        checkpoint.require(lake_folder, last, delta.note_of(table, source(lake_folder)))
+    except checkpoint.CheckpointUnfit as error:
+        raise BronzeError(f"bronze does not read on: {error}") from error
 
 
 def _explained(error: str) -> str:
     if "data loss" in error.lower() or "failOnDataLoss" in error:
         return (
             "Kafka no longer has records that bronze has not read (retention passed, or the topic "
-            f"was made again): take a new snapshot of the source, then reconcile. {error}"
+            "was made again): take a new snapshot of the source, then reconcile. When only topics "
+            f"are concerned that bronze has not read before, {checkpoint.REMEDY}. {error}"
         )
     return f"reading Kafka failed: {error}"

@@ -104,16 +104,19 @@ def append(
     partition_by: Sequence[str] = (),
     statistics: Sequence[str] = (),
     properties: Mapping[str, str] | None = None,
+    note: str | None = None,
 ) -> int:
     """Add rows in one commit, making the table when there is none; how many were added.
 
     Skipped (0) when `mark` is not new. `statistics` names the columns whose bounds are kept in the
-    log: never one with personal data.
+    log: never one with personal data. `note` is kept with the commit.
     """
     writer = rows.write.format("delta").mode("append").option("mergeSchema", "true")
     writer = writer.options(**properties or {})
     if mark:
         writer = writer.option("txnAppId", mark.application).option("txnVersion", mark.version)
+    if note is not None:
+        writer = writer.option("userMetadata", note)
     if statistics:
         writer = writer.option("delta.dataSkippingStatsColumns", ",".join(statistics))
     if partition_by:
@@ -174,6 +177,29 @@ def watermark(spark: SparkSession, path: Path, application: str) -> int:
             if transaction and transaction["appId"] == application:
                 return int(transaction["version"])
     return NEVER
+
+
+def note_of(path: Path, application: str) -> str | None:
+    """What `application` noted in its last commit; None when that is not in the log any more."""
+    for version in range(last_version(path), NEVER, -1):
+        actions = _actions(path, version)
+        if actions is None:
+            return None
+        if any(a["txn"]["appId"] == application for a in actions if "txn" in a):
+            noted = [a["commitInfo"].get("userMetadata") for a in actions if "commitInfo" in a]
+            return noted[0] if noted else None
+    return None
+
+
+def marks(spark: SparkSession, path: Path) -> dict[str, int]:
+    """How far every application that ever wrote the table has come."""
+    found = _snapshot(spark, path).transactions()
+    names = found.keysIterator()
+    told: dict[str, int] = {}
+    while names.hasNext():
+        name = names.next()
+        told[str(name)] = int(found.apply(name))
+    return told
 
 
 def added_since(path: Path, application: str, version: int) -> list[Added] | None:

@@ -17,6 +17,11 @@ def bronze_checkpoint(lake: Path) -> Path:
     return lake / "checkpoints" / "bronze"
 
 
+def bronze_anchor(lake: Path) -> Path:
+    """Where the numbers of bronze's batches go on, once its checkpoint was made anew."""
+    return lake / "checkpoints" / "bronze.json"
+
+
 def silver(lake: Path, contract: Contract) -> Path:
     """The folder of an entity's silver tables; also what its writer locks."""
     return lake / "silver" / contract.entity
@@ -30,6 +35,11 @@ def current(lake: Path, contract: Contract) -> Path:
 def history(lake: Path, contract: Contract) -> Path:
     """Every state of every key, with the time it was true."""
     return silver(lake, contract) / "history"
+
+
+def truncates(lake: Path, contract: Contract) -> Path:
+    """When the table was emptied at the source, with the place in the order of changes."""
+    return silver(lake, contract) / "truncates"
 
 
 def quarantine(lake: Path) -> Path:

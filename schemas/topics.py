@@ -55,8 +55,17 @@ def consumer_group(capability: str) -> str:
 
 
 def captured() -> tuple[str, ...]:
-    """The CDC topics of every contract: what bronze reads and what a tick waits for."""
+    """The CDC topics of every contract: what a tick waits for."""
     return tuple(c.topic for c in contract.load_all())
+
+
+def archived() -> dict[str, str]:
+    """What bronze reads: topic -> entity. A table's is its stem, an event's its name."""
+    events_of_ours = (*announced(), AUTHORIZATION_REQUESTED, AUTHORIZATION_DECIDED)
+    return {
+        **{c.topic: c.entity for c in contract.load_all()},
+        **{name: name.rpartition(".v")[0] for name in events_of_ours},
+    }
 
 
 def announced() -> tuple[str, ...]:

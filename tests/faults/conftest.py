@@ -9,10 +9,18 @@ import httpx
 import pytest
 
 from millrace.stack import Stack
+from tests.conftest import temporary_stack
 from tests.faults import copies, invariants
 from tests.faults.invariants import Marks
 from tests.faults.routes import own_gateway
 from tests.faults.swipes import Card, Swipes, make_cards
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[str]:
+    """The address of a Kafka of its own, which only the lake's faults fill and read."""
+    for stack in temporary_stack(("kafka",)):
+        yield stack.env["MILLRACE_KAFKA"]
 
 
 @pytest.fixture

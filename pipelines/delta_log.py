@@ -1,0 +1,190 @@
+"""What a table's log says, read without Spark: live files, versions, and where the log is damaged.
+
+Follows Delta's protocol: the newest checkpoint that can be read, then every commit after it. Cheap
+enough to be asked for every table of the lake at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+NEVER = -1
+DIGITS = 20
+
+
+class LogDamaged(RuntimeError):
+    """A file of the log is missing or cannot be read; `file` is its path."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(f"{file}: {why}")
+        self.file, self.why = file, why
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file that the table is made of, as its log describes it."""
+
+    path: str
+    bytes: int
+    partition: Mapping[str, str]
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many it holds."""
+        return int(self.statistics.get("numRecords", 0))
+
+
+@dataclass
+class TableState:
+    """A table as of its last commit."""
+
+    version: int = NEVER
+    oldest: int = NEVER
+    committed_at: datetime | None = None
+    files: dict[str, DataFile] = field(default_factory=dict)
+    properties: dict[str, str] = field(default_factory=dict)
+    partitioned_by: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """What the live files take."""
+        return sum(file.bytes for file in self.files.values())
+
+    @property
+    def rows(self) -> int:
+        """How many the live files hold."""
+        return sum(file.rows for file in self.files.values())
+
+
+def read(table: Path) -> TableState:
+    """The state of `table`; an empty one when there is no table. Raises LogDamaged."""
+    log = table / "_delta_log"
+    names = sorted(os.listdir(log)) if log.is_dir() else []
+    commits = sorted(int(n[:DIGITS]) for n in names if _is_commit(n))
+    state = TableState()
+    begun = _newest_checkpoint(log, names, state)
+    after = [version for version in commits if version > begun]
+    if not commits and begun == NEVER:
+        return state
+    last = after[-1] if after else begun
+    for version in range(begun + 1, last + 1):
+        place = log / f"{version:0{DIGITS}}.json"
+        _apply(_commit(place), state)
+        state.version = version
+    state.version = max(state.version, begun)
+    state.oldest = commits[0] if commits else begun
+    return state
+
+
+def tables(lake: Path) -> list[Path]:
+    """Every table below `lake`, in order of name."""
+    found = []
+    for folder, folders, _ in os.walk(lake):
+        if "_delta_log" in folders:
+            found.append(Path(folder))
+            folders.clear()
+    return sorted(found)
+
+
+def on_disk(table: Path) -> int:
+    """What the table's folder takes, with files that only older versions need."""
+    return sum(
+        os.stat(os.path.join(folder, name)).st_size
+        for folder, _, names in os.walk(table)
+        for name in names
+    )
+
+
+def commit_files(table: Path) -> list[Path]:
+    """The log's files that a reader of the last version needs: newest checkpoint, later commits."""
+    log = table / "_delta_log"
+    names = sorted(os.listdir(log)) if log.is_dir() else []
+    begun = max(_checkpoints(names), default=NEVER)
+    needed = [*_checkpoints(names).get(begun, ())]
+    needed += [n for n in names if _is_commit(n) and int(n[:DIGITS]) > begun]
+    return [log / name for name in needed]
+
+
+def _is_commit(name: str) -> bool:
+    return name[:DIGITS].isdigit() and name[DIGITS:] == ".json"
+
+
+def _checkpoints(names: Iterable[str]) -> dict[int, list[str]]:
+    """Version -> the files of its checkpoint, those without all their parts left out."""
+    found: dict[int, list[str]] = {}
+    for name in names:
+        if name[:DIGITS].isdigit() and ".checkpoint." in name and name.endswith(".parquet"):
+            found.setdefault(int(name[:DIGITS]), []).append(name)
+    return {
+        version: parts
+        for version, parts in found.items()
+        if len(parts) == (int(parts[0].split(".")[3]) if parts[0].count(".") > 2 else 1)
+    }
+
+
+def _newest_checkpoint(log: Path, names: list[str], state: TableState) -> int:
+    """Fill `state` from the newest checkpoint and give its version; NEVER when there is none."""
+    from pyarrow import parquet
+
+    found = _checkpoints(names)
+    if not found:
+        return NEVER
+    version = max(found)
+    for name in found[version]:
+        try:
+            file = parquet.ParquetFile(log / name, page_checksum_verification=True)
+            wanted = [c for c in ("add", "metaData") if c in file.schema_arrow.names]
+            rows = file.read(columns=wanted).to_pylist()
+        except (OSError, ValueError) as error:
+            raise LogDamaged(log / name, f"the checkpoint cannot be read ({error})") from None
+        _apply(({k: v for k, v in row.items() if v is not None} for row in rows), state)
+    return version
+
+
+def _commit(place: Path) -> list[dict[str, Any]]:
+    try:
+        lines = place.read_text(encoding="utf-8").splitlines()
+        actions: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
+    except FileNotFoundError:
+        raise LogDamaged(place, "the commit is missing") from None
+    except (OSError, ValueError) as error:
+        raise LogDamaged(place, f"the commit cannot be read ({error})") from None
+    if not actions:
+        raise LogDamaged(place, "the commit is empty")
+    return actions
+
+
+def _apply(actions: Iterable[Mapping[str, Any]], state: TableState) -> None:
+    # A commit may remove a file and add it again in another shape.
+    ordered = sorted(actions, key=lambda action: "remove" not in action)
+    for action in ordered:
+        if "remove" in action:
+            state.files.pop(unquote(action["remove"]["path"]), None)
+        elif "add" in action:
+            file = _data_file(action["add"])
+            state.files[file.path] = file
+        elif "metaData" in action:
+            said = action["metaData"]
+            state.properties = dict(said.get("configuration") or {})
+            state.partitioned_by = tuple(said.get("partitionColumns") or ())
+        elif "commitInfo" in action:
+            at = action["commitInfo"].get("timestamp")
+            state.committed_at = datetime.fromtimestamp(at / 1000, UTC) if at else None
+
+
+def _data_file(add: Mapping[str, Any]) -> DataFile:
+    return DataFile(
+        path=unquote(add["path"]),
+        bytes=int(add["size"]),
+        # A map is a list of pairs when Arrow reads it from a checkpoint.
+        partition=dict(add["partitionValues"] or {}),
+        statistics=json.loads(add.get("stats") or "{}"),
+    )
