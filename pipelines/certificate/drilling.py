@@ -75,8 +75,10 @@ def differences(
     has: dict[Identity, Change] = {}
     twice: list[Change] = []
     for change in here:
-        if has.setdefault(change.identity, change) is not change:
+        if change.identity in has:
             twice.append(change)
+        else:
+            has[change.identity] = change
     shared = told.keys() & has.keys()
     found = {
         MISSING: [change for name, change in told.items() if name not in has],

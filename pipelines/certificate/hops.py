@@ -167,7 +167,7 @@ def _expected(
 def _states(
     spark: SparkSession, folder: Path, contract: Contract, window: Window
 ) -> tuple[list[Change], list[Change], list[Change], list[Change]]:
-    """(changes in history, the last states among them, those of current, what is shown of those)."""
+    """(changes in history, last states among them, states of current, what is shown of those)."""
     parts = [
         _read_back(spark, table, contract, window, mark)
         for mark, table in (
