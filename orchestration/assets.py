@@ -1,7 +1,7 @@
-"""The tables of a tick as assets: cut, bronze, silver and warehouse, by loops over the contracts.
+"""The tables of a tick as assets: cut, bronze and silver, by loops over the contracts.
 
-Every step may be repeated: a cut is new each time, bronze adds nothing twice, silver and publish
-carry watermarks. A critical check holds back the publish of its own table; all others go on.
+Every step may be repeated: a cut is new each time, bronze adds nothing twice, silver carries
+watermarks. What follows silver is in `orchestration.publishing`.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,6 @@ import dagster as dg
 
 from orchestration import columns, control, news, quality, sources
 from orchestration.column_lineage import declared
-from orchestration.datasets import Dataset
 from orchestration.resources import Tick
 from orchestration.settings import Settings
 from schemas import contract as contracts_of
@@ -49,6 +48,9 @@ def cut_asset(settings: Settings) -> dg.AssetsDefinition:
         taken = cuts.take(settings.oltp_admin_dsn)
         cut_id = control.record_cut(settings.warehouse_dsn, taken)
         waited_s = cuts.wait_for_capture(settings.oltp_admin_dsn, taken, CAPTURE_TIMEOUT_S)
+        # Everything before the cut is in Kafka now: who has read so far has seen all of it.
+        passed = news.end_offsets(settings.kafka, topics.captured())
+        control.record_offsets(settings.warehouse_dsn, cut_id, passed)
         tick.begin(taken, cut_id, offsets)
         return dg.MaterializeResult(
             metadata={
@@ -90,6 +92,7 @@ def bronze_assets(settings: Settings, contracts: tuple[Contract, ...]) -> dg.Ass
         tick: Tick = context.resources.tick
         with tick.lineage.step("bronze", [tick.where.topic(c) for c in contracts]) as step:
             result = ingest(tick.spark, settings.lake, settings.kafka)
+            tick.has_ingested = True
             for c in contracts:
                 source = tick.where.topic(c)
                 step.writes(tick.where.bronze(c), declared(c, source), result.rows.get(c.entity, 0))
@@ -153,69 +156,6 @@ def silver_asset(settings: Settings, contract: Contract) -> dg.AssetsDefinition:
     return silver
 
 
-def warehouse_asset(settings: Settings, contract: Contract) -> dg.AssetsDefinition:
-    """Silver's current table in Postgres, changed rows only; held back when a check is critical."""
-    own = key("warehouse", contract)
-
-    @dg.asset(
-        key=own,
-        deps=[key("silver", contract)],
-        group_name="warehouse",
-        kinds={"postgres"},
-        description=f"{contract.description} Published current state, deleted rows marked.",
-        metadata={
-            "dagster/column_schema": columns.schema(contract),
-            "dagster/table_name": f"warehouse.silver.{contract.entity}",
-        },
-        tags={"owner": contract.owner},
-        required_resource_keys=NEEDS,
-        check_specs=[
-            dg.AssetCheckSpec(
-                quality.PUBLISHED,
-                asset=own,
-                description="The table was not held back by a critical check of this tick.",
-            )
-        ],
-    )
-    def warehouse(
-        context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-        from pipelines import publish
-
-        tick: Tick = context.resources.tick
-        where = tick.where
-        increment = tick.increment(contract)
-        verdict = quality.judged(tick, contract, increment)
-        held_by = [outcome.name for outcome in verdict.outcomes if outcome.blocks]
-        with tick.lineage.step(f"publish.{contract.entity}", [where.silver(contract)]) as step:
-            written = 0
-            if increment.rows is not None and not held_by:
-                written = publish.publish(
-                    settings.warehouse_dsn, contract, increment.rows, increment.tick
-                )
-            sources_of = _published(contract, where.silver(contract))
-            step.writes(where.published(contract), sources_of, written)
-        yield dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": control.published_rows(settings.warehouse_dsn, contract),
-                "rows_written": written,
-                "held_back_by": ", ".join(held_by) or "nothing",
-                "complete_through": dg.MetadataValue.timestamp(tick.cut.taken_at),
-                "dagster/column_lineage": columns.lineage(contract, key("silver", contract)),
-            }
-        )
-        yield dg.AssetCheckResult(
-            check_name=quality.PUBLISHED,
-            passed=not held_by,
-            description=f"held back by {', '.join(held_by)}" if held_by else None,
-        )
-
-    return warehouse
-
-
-OF_AN_ENTITY = (silver_asset, warehouse_asset)
-
-
 def silver_together(context: dg.AssetExecutionContext) -> list[Contract]:
     """The entities whose silver this run builds: all, or those that were chosen by hand."""
     chosen = context.run.asset_selection
@@ -227,9 +167,3 @@ def silver_together(context: dg.AssetExecutionContext) -> list[Contract]:
 def types_of(contract: Contract) -> dict[str, str]:
     """Column -> logical type, for the lineage."""
     return {column.name: column.type for column in contract.columns}
-
-
-def _published(contract: Contract, source: Dataset) -> dict[str, tuple[tuple[Dataset, str], ...]]:
-    """Personal data stays in the lake, so it has no way into the warehouse."""
-    public = {c.name for c in contract.columns if c.classification == "internal"}
-    return {name: edges for name, edges in declared(contract, source).items() if name in public}

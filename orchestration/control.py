@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +27,34 @@ def record_cut(dsn: str, cut: Cut) -> int:
         ).fetchone()
     assert row is not None  # noqa: S101 - insert returning always has a row
     return int(row[0])
+
+
+def record_offsets(dsn: str, cut_id: int, offsets: Mapping[str, int]) -> None:
+    """Below these offsets Kafka has everything before the cut; known once capture has passed it."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "update control.cuts set offsets = %s where cut_id = %s", (json.dumps(offsets), cut_id)
+        )
+
+
+def record_silver(dsn: str, cut_id: int, entities: Iterable[str]) -> None:
+    """The silver tables of these entities have all that belongs to the cut."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "insert into control.silver_cuts as s (entity, cut_id) select unnest(%s::text[]), %s"
+            " on conflict (entity) do update set cut_id = excluded.cut_id, built_at = now()"
+            " where s.cut_id < excluded.cut_id",
+            (list(entities), cut_id),
+        )
+
+
+def shown_cuts(dsn: str) -> dict[str, tuple[int, datetime]]:
+    """Entity -> the cut that its published table shows, and when that was taken."""
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            "select entity, cut_id, taken_at from control.shown_cuts where cut_id is not null"
+        )
+        return {entity: (int(cut_id), taken_at) for entity, cut_id, taken_at in rows}
 
 
 def last_cut(dsn: str) -> tuple[int, Cut]:

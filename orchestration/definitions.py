@@ -2,7 +2,16 @@
 
 import dagster as dg
 
-from orchestration import assets, closing, lake_only, mart_build, reconciling, sensors, sources
+from orchestration import (
+    assets,
+    closing,
+    lake_only,
+    mart_build,
+    publishing,
+    reconciling,
+    sensors,
+    sources,
+)
 from orchestration.resources import tick_resource
 from orchestration.settings import Settings
 from schemas import contract
@@ -29,7 +38,8 @@ def build(settings: Settings) -> dg.Definitions:
             sources.observed_streams(settings),
             assets.cut_asset(settings),
             assets.bronze_assets(settings, captured),
-            *(make(settings, c) for c in contracts for make in assets.OF_AN_ENTITY),
+            *(assets.silver_asset(settings, c) for c in contracts),
+            publishing.warehouse_assets(settings, contracts),
             lake_only.silver_assets(settings, tuple(c for c in captured if not c.published)),
             mart_build.mart_assets(settings),
             closing.quality_asset(settings, contracts),

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration import columns
+from orchestration import columns, control
 from orchestration.assets import CUT, NEEDS, key, silver_together, types_of
 from orchestration.column_lineage import declared
 from orchestration.resources import Tick
@@ -58,5 +58,7 @@ def silver_assets(settings: Settings, contracts: tuple[Contract, ...]) -> dg.Ass
                         "dagster/column_lineage": columns.lineage(c, key("bronze", c)),
                     },
                 )
+        brought = [c.entity for c in contracts if tick.brought(c)]
+        control.record_silver(settings.warehouse_dsn, tick.cut_id, brought)
 
     return silver

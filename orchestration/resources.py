@@ -35,6 +35,9 @@ class Tick:
     offsets: news.Offsets = field(default_factory=dict)
     # entity -> the suite's verdict on what this run publishes
     verdicts: dict[str, SuiteResult] = field(default_factory=dict)
+    # Whether bronze has taken in what Kafka had after the cut.
+    has_ingested: bool = False
+    _took_cut: bool = False
     _read: dict[str, Increment] = field(default_factory=dict)
     _silver: SilverBuilds | None = None
     _cut: tuple[int, Cut] | None = None
@@ -69,7 +72,12 @@ class Tick:
 
     def begin(self, cut: Cut, cut_id: int, offsets: news.Offsets) -> None:
         """This run brings `cut`."""
-        self._cut, self.offsets = (cut_id, cut), offsets
+        self._cut, self.offsets, self._took_cut = (cut_id, cut), offsets, True
+
+    def brought(self, contract: Contract) -> bool:
+        """Whether silver is surely as of the cut: this run took it, ingested, and built silver."""
+        built = self._silver is not None and self._silver.has(contract)
+        return self._took_cut and self.has_ingested and built
 
     def silver(self, contract: Contract, together: Iterable[Contract]) -> Built:
         """The entity's silver at this cut; the first call starts the builds of all `together`."""

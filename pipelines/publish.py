@@ -4,6 +4,9 @@ Input: current rows with a tick beyond the watermark in control.published. Outpu
 silver.<entity>, one row a key, deleted ones kept with `_is_deleted`. On replay: rows that are not
 newer change nothing, and the watermark moves in the transaction that moves the rows.
 
+All tables of a tick are published in one transaction, which also says what cut they show: a reader
+in one REPEATABLE READ transaction sees one cut (`pipelines.reading`).
+
 Personal data does not leave the lake: columns classified `pii` or `restricted` are left out
 (customers: sealed values and their indexes; kyc_records: details).
 """
@@ -11,7 +14,8 @@ Personal data does not leave the lake: columns classified `pii` or `restricted` 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,8 @@ from schemas.contract import Column, Contract
 
 SCHEMA = "silver"
 PUBLIC = "internal"
+# Held by whoever publishes, shared by whoever builds from what is published.
+TOGETHER = "publish"
 
 _POSTGRES_TYPES = {
     "uuid": "uuid",
@@ -47,6 +53,51 @@ _TECHNICAL = {
 
 class PublishError(RuntimeError):
     """The warehouse table cannot take the rows; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """What one table has to get: rows beyond its watermark, or none, or none for a reason.
+
+    `is_at_cut` says that silver was brought to the cut, so that with these rows the table shows it.
+    """
+
+    contract: Contract
+    rows: pa.Table | None
+    tick: int
+    is_at_cut: bool = True
+    held_back_by: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of one table: rows written, why it was held back, the cut that it shows."""
+
+    rows: int
+    held_back_by: str
+    cut_id: int | None
+
+
+def publish_together(dsn: str, cut_id: int, due: Sequence[Due]) -> dict[str, Published]:
+    """Make every table that is not held back show the cut, in one commit; entity -> what it did.
+
+    A table that cannot take its rows is held back too, and its reason said; the others go on.
+    """
+    found: dict[str, Published] = {}
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        # What is built from these tables waits for us with the shared half of this lock.
+        cursor.execute("select pg_advisory_xact_lock(hashtext(%s))", (TOGETHER,))
+        # In one order, so that two publishers wait and do not block each other.
+        for one in sorted(due, key=lambda each: each.contract.entity):
+            found[one.contract.entity] = _publish_one(connection, cursor, one, cut_id)
+        if any(one.cut_id == cut_id for one in found.values()):
+            cursor.execute(
+                "insert into control.published_cut as p (cut_id, rows) values (%s, %s)"
+                " on conflict (cut_id) do update set rows = p.rows + excluded.rows,"
+                " published_at = now()",
+                (cut_id, sum(one.rows for one in found.values())),
+            )
+    return found
 
 
 def publish_entity(spark: SparkSession, lake_folder: Path, dsn: str, contract: Contract) -> int:
@@ -75,23 +126,12 @@ def increment(
     ).toArrow()
 
 
-def publish(dsn: str, contract: Contract, table: pa.Table, tick: int) -> int:
-    """Merge the rows and move the watermark in one transaction; how many rows changed."""
+def publish(
+    dsn: str, contract: Contract, table: pa.Table, tick: int, cut_id: int | None = None
+) -> int:
+    """Merge one table's rows and move its watermark in one transaction; how many rows changed."""
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
-        # One publisher an entity: two MERGEs of the same new key would collide.
-        cursor.execute(
-            "select pg_advisory_xact_lock(hashtext(%s))", (f"publish:{contract.entity}",)
-        )
-        _require_table(cursor, contract)
-        rows = _merge(cursor, contract, table) if table.num_rows else 0
-        cursor.execute(
-            "insert into control.published as p (entity, tick, rows) values (%s, %s, %s)"
-            " on conflict (entity) do update set tick = excluded.tick, published_at = now(),"
-            " rows = case when excluded.rows > 0 then excluded.rows else p.rows end"
-            " where p.tick <= excluded.tick",
-            (contract.entity, tick, rows),
-        )
-    return rows
+        return _write(cursor, contract, table, tick, cut_id)
 
 
 def watermark(dsn: str, contract: Contract) -> int:
@@ -113,6 +153,54 @@ def warehouse_totals(dsn: str, contract: Contract) -> dict[str, Any]:
 def published(contract: Contract) -> tuple[Column, ...]:
     """The columns that may leave the lake."""
     return tuple(c for c in contract.columns if c.classification == PUBLIC)
+
+
+def _publish_one(
+    connection: psycopg.Connection, cursor: psycopg.Cursor[Any], due: Due, cut_id: int
+) -> Published:
+    shows = cut_id if due.is_at_cut else None
+    held_back_by = due.held_back_by
+    if not held_back_by:
+        try:
+            with connection.transaction():
+                if due.rows is not None or shows:
+                    rows = _write(cursor, due.contract, due.rows, due.tick, shows)
+                    return Published(rows, "", shows)
+        except (PublishError, psycopg.errors.DataError) as error:
+            held_back_by = str(error).strip()
+    # Nothing is written, so the table goes on showing what it shows.
+    cursor.execute(
+        "insert into control.published as p (entity, tick, rows, held_back_by, published_at)"
+        " values (%s, %s, 0, nullif(%s, ''), null) on conflict (entity) do update"
+        " set held_back_by = coalesce(excluded.held_back_by, p.held_back_by) returning cut_id",
+        (due.contract.entity, delta.NEVER - 1, held_back_by),
+    )
+    (shown,) = cursor.fetchone() or (None,)
+    return Published(0, held_back_by, shown)
+
+
+def _write(
+    cursor: psycopg.Cursor[Any],
+    contract: Contract,
+    table: pa.Table | None,
+    tick: int,
+    cut_id: int | None,
+) -> int:
+    # One publisher an entity: two MERGEs of the same new key would collide.
+    cursor.execute("select pg_advisory_xact_lock(hashtext(%s))", (f"publish:{contract.entity}",))
+    rows = 0
+    if table is not None:
+        _require_table(cursor, contract)
+        rows = _merge(cursor, contract, table) if table.num_rows else 0
+    cursor.execute(
+        "insert into control.published as p (entity, tick, rows, cut_id) values (%s, %s, %s, %s)"
+        " on conflict (entity) do update set tick = excluded.tick, cut_id = excluded.cut_id,"
+        " held_back_by = null, published_at = now(),"
+        " rows = case when excluded.rows > 0 then excluded.rows else p.rows end"
+        " where p.tick <= excluded.tick",
+        (contract.entity, tick, rows, cut_id),
+    )
+    return rows
 
 
 def _require_table(cursor: psycopg.Cursor[Any], contract: Contract) -> None:
@@ -143,22 +231,24 @@ def _require_table(cursor: psycopg.Cursor[Any], contract: Contract) -> None:
 def _merge(cursor: psycopg.Cursor[Any], contract: Contract, table: pa.Table) -> int:
     names = [*(c.name for c in published(contract)), *_TECHNICAL]
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    stage = sql.Identifier(f"stage_{contract.entity}")
     cursor.execute(
-        sql.SQL("create temporary table stage on commit drop as select {} from {} limit 0").format(
-            columns, _name(contract)
+        sql.SQL("create temporary table {} on commit drop as select {} from {} limit 0").format(
+            stage, columns, _name(contract)
         )
     )
-    copy = sql.SQL("copy stage ({}) from stdin (format csv, header true)").format(columns)
+    copy = sql.SQL("copy {} ({}) from stdin (format csv, header true)").format(stage, columns)
     with cursor.copy(copy) as stream:
         stream.write(_csv(table.select(names)))
     others = [n for n in names if n not in contract.key]
     cursor.execute(
         sql.SQL(
-            "merge into {} as t using stage as s on {}"
+            "merge into {} as t using {} as s on {}"
             " when matched and ({}) >= ({}) and s._tick > t._tick then update set {}"
             " when not matched then insert ({}) values ({})"
         ).format(
             _name(contract),
+            stage,
             sql.SQL(" and ").join(sql.SQL("t.{0} = s.{0}").format(_i(n)) for n in contract.key),
             _side("s", cdc.ORDER),
             _side("t", cdc.ORDER),
