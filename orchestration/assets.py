@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration import columns, control, news, quality, sources
+from orchestration import capturing, columns, control, news, quality, sources
 from orchestration.column_lineage import declared
 from orchestration.resources import Tick
 from orchestration.settings import Settings
@@ -42,6 +42,7 @@ def cut_asset(settings: Settings) -> dg.AssetsDefinition:
 
         tick: Tick = context.resources.tick
         tick.warm_up()
+        capturing.require(settings)
         # Read before the cut: what is in Kafka now was committed before it and so belongs to it.
         offsets = news.end_offsets(settings.kafka, topics.captured())
         context.instance.add_run_tags(tick.run_id, {news.ATTEMPTED_TAG: news.to_tag(offsets)})

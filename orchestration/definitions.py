@@ -4,6 +4,7 @@ import dagster as dg
 
 from orchestration import (
     assets,
+    capturing,
     closing,
     lake_only,
     mart_build,
@@ -53,6 +54,7 @@ def build(settings: Settings) -> dg.Definitions:
             sensors.kafka_news(settings, refresh),
             sensors.orphaned_runs(settings),
             sensors.stream_lag(settings),
+            capturing.capture_guard(settings),
         ],
         resources={"tick": tick_resource(settings)},
         # Also for what is launched by hand from the graph.

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     registry: str = Field(
         default="http://127.0.0.1:8080/apis/ccompat/v7", description="Writer schemas of the changes"
     )
+    connect: str = Field(
+        default="http://127.0.0.1:8083", description="Kafka Connect: how far capture has stored"
+    )
     lake: Path = Field(default=Path(".millrace/lake"), description="Bronze, silver and quarantine")
 
 

@@ -43,6 +43,15 @@ class TableLag:
     behind_s: float | None
 
 
+@dataclass(frozen=True)
+class Complete:
+    """A cut that an entity has reached; `offsets`: where its topics ended when it was taken."""
+
+    lsn: int
+    taken_at: datetime
+    offsets: Mapping[str, int]
+
+
 def looks(warehouse_dsn: str, slot: str, over: timedelta = JUDGED_OVER) -> list[Facts]:
     """Looks at what is held to be this slot, oldest first: those since its last recovery.
 
@@ -100,26 +109,27 @@ def resolve(warehouse_dsn: str, slot: str, resolution: str) -> int:
         ).rowcount
 
 
-def completeness(warehouse_dsn: str) -> dict[str, tuple[int, datetime]]:
-    """entity -> the LSN and the time of the last cut that was brought to the end, and is in it."""
+def completeness(warehouse_dsn: str) -> dict[str, Complete]:
+    """The last cut that each entity has come to the end with: silver, and published if it is."""
     with psycopg.connect(warehouse_dsn) as connection:
         rows = connection.execute(
-            "select p.entity, c.lsn, c.taken_at from control.published p"
-            " join control.cuts c on c.cut_id = p.tick"
-            " union all"
-            " select '', lsn, taken_at from (select lsn, taken_at from control.cuts"
-            "   where completed_at is not null order by cut_id desc limit 1) last"
+            "select s.entity, c.lsn, c.taken_at, c.offsets from control.silver_cuts s"
+            " left join control.published p using (entity)"
+            " join control.cuts c on c.cut_id = least(s.cut_id, coalesce(p.cut_id, s.cut_id))"
         ).fetchall()
-    return {entity: (int(lsn), taken_at) for entity, lsn, taken_at in rows}
+    return {
+        entity: Complete(int(lsn), taken_at, offsets or {})
+        for entity, lsn, taken_at, offsets in rows
+    }
 
 
 def table_lag(
     now: Facts,
     behind_s: float,
     waiting: Mapping[str, int],
-    complete: Mapping[str, tuple[int, datetime]],
+    complete: Mapping[str, Complete],
 ) -> list[TableLag]:
-    """Pure. `waiting`: records in Kafka that no complete tick has had, for every captured entity.
+    """Pure. `waiting`: records in Kafka beyond the last complete cut, for every captured entity.
 
     Without any, a table is complete as far as the slot has been read, however old its last change.
     """
@@ -127,10 +137,10 @@ def table_lag(
     for entity, records in sorted(waiting.items()):
         if records == 0:
             found.append(TableLag(entity, 0, now.confirmed_lsn, now.behind_bytes, behind_s))
-        elif known := complete.get(entity) or complete.get(""):
-            lsn, at = known
-            age_s = max(0.0, (now.seen_at - at).total_seconds())
-            found.append(TableLag(entity, records, lsn, max(0, now.current_lsn - lsn), age_s))
+        elif known := complete.get(entity):
+            age_s = max(0.0, (now.seen_at - known.taken_at).total_seconds())
+            behind_bytes = max(0, now.current_lsn - known.lsn)
+            found.append(TableLag(entity, records, known.lsn, behind_bytes, age_s))
         else:
             found.append(TableLag(entity, records, None, None, None))
     return found

@@ -101,5 +101,7 @@ def test_settlement_is_reconciled_every_hour_beside_the_ticks() -> None:
 
 def test_sensors_run_by_themselves() -> None:
     sensors = list(defs.sensors or ())
-    assert {sensor.name for sensor in sensors} == {"kafka_news", "orphaned_runs", "stream_lag"}
+    assert {sensor.name for sensor in sensors} == {
+        "capture_guard", "kafka_news", "orphaned_runs", "stream_lag",
+    }  # fmt: skip
     assert all(s.default_status == dg.DefaultSensorStatus.RUNNING for s in sensors)

@@ -179,11 +179,13 @@ def test_history_is_kept_for_a_plot_and_a_tables_lag_beside_it(postgres_only, sl
     assert [f.seen_at for f in history] == [found.facts.seen_at for found in looked]
     assert history[-1] == looked[-1].facts
     now = looked[-1].facts
-    complete = {"payments": (now.current_lsn - 500, now.seen_at - timedelta(seconds=9))}
+    at = now.seen_at - timedelta(seconds=9)
+    complete = {"payments": remembering.Complete(now.current_lsn - 500, at, {})}
     lags = remembering.table_lag(now, 2.0, {"payments": 7, "offers": 0, "cards": 1}, complete)
     by_entity = {lag.entity: lag for lag in lags}
     assert (by_entity["payments"].behind_bytes, by_entity["payments"].behind_s) == (500, 9.0)
     assert by_entity["offers"].complete_lsn == now.confirmed_lsn
     assert by_entity["cards"].behind_s is None
     remembering.remember_tables(warehouse, now, lags)
+    assert remembering.completeness(warehouse) == {}
     assert reading.facts(postgres_only.env["MILLRACE_OLTP_ADMIN_DSN"], slot).exists
