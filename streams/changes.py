@@ -34,6 +34,8 @@ class Change:
     position: str
     lsn: int
     changed_at_ms: int
+    # The low 32 bits of its transaction; a snapshot row may have none.
+    tx_id: int | None = None
 
 
 def decode(codec: Codec, record: ConsumerRecord) -> Change | None:
@@ -65,6 +67,7 @@ def parse(topic: str, envelope: Mapping[str, Any]) -> Change | None:
             position=position(commit_lsn, streamed, lsn),
             lsn=lsn,
             changed_at_ms=int(source["ts_ms"]),
+            tx_id=source.get("txId"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Undecodable("change", f"not an envelope of ours: {error!r}") from error

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from schemas import keys
+from schemas.cached_rows import POSITION, stamp
 from schemas.codes_compliance import AmlCheckStatus
 from streams.authorization.history import CardHistory, milliseconds
 from streams.authorization.policy import Account, Card, CardFacts, Customer, Health, KycRecord
@@ -20,7 +21,6 @@ from streams.store import COMPLETE, NO_POSITION, Write
 
 __all__ = ["from_hashes", "from_row", "history", "milliseconds", "writes"]
 
-POSITION = "_position"
 # Where a copy that was read from the database stood in the log.
 READ_AT = "_lsn"
 SANCTIONS = "sanctions"
@@ -146,10 +146,10 @@ def _field(key: str, name: str, text: str) -> Write:
 
 def _read_at(*hashes: Hash) -> str | None:
     """The latest place in the log that the copies show."""
-    latest = max(found.get(POSITION, "") for found in hashes)
-    if not latest:
+    latest = stamp(max(found.get(POSITION, "") for found in hashes))
+    if latest is None:
         return hashes[1].get(READ_AT)
-    number = int(latest[-20:])
+    number = latest.lsn
     return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
 
 

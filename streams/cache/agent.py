@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas import contract, keys
+from schemas.cached_rows import stamped
 from streams import changes, metrics
 from streams.batch_agents import Message, batches
 from streams.cache import policy
@@ -38,7 +39,7 @@ def writes(change: changes.Change) -> list[Write]:
         Write(
             edit.key,
             edit.guard,
-            edit.age + change.position,
+            edit.age + stamped(change.position, change.tx_id),
             edit.fields,
             edit.drop,
             keys.SNAPSHOT_TTL_S,

@@ -7,31 +7,21 @@ and times in ISO form, amounts as digits.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from schemas import contract, keys
+from schemas.cached_rows import CACHED_ROWS, POSITION
 from schemas.codes_compliance import AmlCheckStatus, AmlCheckType
 
 Row = Mapping[str, Any]
-POSITION = "_position"
 EPOCH = date(1970, 1, 1)
 # An answer about sanctions; a search that found something to look into says neither.
 SANCTIONS = "sanctions"
 ANSWERS = frozenset({AmlCheckStatus.CLEAR.value, AmlCheckStatus.CONFIRMED_MATCH.value})
 KYC_COLUMNS = ("verification_type", "status", "expires_at", "updated_at")
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A table whose row becomes one hash."""
-
-    entity: str
-    id_column: str
-    key: Callable[[str], str]
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,32 +39,7 @@ class Edit:
     age: str = ""
 
 
-SNAPSHOTS = {
-    snapshot.entity: snapshot
-    for snapshot in (
-        Snapshot(
-            "cards",
-            "card_id",
-            keys.card_snapshot,
-            ("account_id", "product", "status", "expires_on"),
-        ),
-        Snapshot(
-            "card_accounts",
-            "account_id",
-            keys.account_snapshot,
-            (
-                "customer_id",
-                "currency",
-                "credit_limit_minor",
-                "posted_minor",
-                "held_minor",
-                "status",
-                "program_id",
-            ),
-        ),
-        Snapshot("customers", "customer_id", keys.customer_snapshot, ("status", "country")),
-    )
-}
+SNAPSHOTS = CACHED_ROWS
 KYC, SCREENING = "kyc_records", "aml_checks"
 ENTITIES = (*SNAPSHOTS, KYC, SCREENING)
 

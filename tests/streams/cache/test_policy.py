@@ -2,7 +2,8 @@
 
 import json
 
-from schemas import keys
+from schemas import cached_rows, keys
+from streams import changes
 from streams.cache import policy
 
 CARD = {
@@ -95,3 +96,12 @@ def test_a_kyc_record_that_moves_leaves_its_old_customer() -> None:
     old, new = policy.edits("kyc_records", KYC, {**KYC, "customer_id": "u-2"})
     assert (old.key, old.drop) == (keys.kyc_snapshot("u-1"), ("k-1",))
     assert new.key == keys.kyc_snapshot("u-2")
+
+
+def test_a_stamp_says_the_transaction_and_sorts_as_the_log_does() -> None:
+    at = [changes.position(9, True, 10), changes.position(9, True, 11)]
+    stamps = [cached_rows.stamped(at[0], None), *(cached_rows.stamped(p, 7) for p in at)]
+    assert stamps == sorted(stamps)
+    assert cached_rows.stamp(stamps[1]) == cached_rows.Stamp(10, True, 7)
+    assert cached_rows.stamp(stamps[0]) == cached_rows.Stamp(10, True, None)
+    assert cached_rows.stamp("") is None
