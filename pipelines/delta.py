@@ -126,6 +126,17 @@ def append(
     return _metric(path, before, "numOutputRows")
 
 
+def replace(rows: DataFrame, path: Path, statistics: Sequence[str] = ()) -> int:
+    """Make the table these rows and no others, in one commit; how many they are."""
+    writer = rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
+    before = last_version(path)
+    if before == NEVER:
+        writer = writer.options(**SHORT_LIVED)
+        writer = writer.option("delta.dataSkippingStatsColumns", ",".join(statistics))
+    writer.save(str(path))
+    return _metric(path, before, "numOutputRows")
+
+
 def merge(rows: DataFrame, path: Path, on: str, newer: str | None, mark: Mark | None = None) -> int:
     """Insert what `on` does not match (t: table, s: rows), update the matches that are `newer`.
 

@@ -42,6 +42,16 @@ def truncates(lake: Path, contract: Contract) -> Path:
     return silver(lake, contract) / "truncates"
 
 
+def projections(lake: Path) -> Path:
+    """The folder of all read models; also what their writer locks."""
+    return lake / "projections"
+
+
+def projection(lake: Path, name: str) -> Path:
+    """A read model that is folded from events or from silver."""
+    return projections(lake) / name
+
+
 def quarantine(lake: Path) -> Path:
     """Changes that broke their contract, with bytes and reasons, partitioned by entity."""
     return lake / "quarantine"

@@ -1,0 +1,1 @@
+"""Read models folded from events and from silver: functions of the cut, never fed twice."""
