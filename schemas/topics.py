@@ -17,6 +17,8 @@ AUTHORIZATION_DECIDED = "credit.authorization.decided.v1"
 HEARTBEAT = f"__debezium-heartbeat.{PREFIX}"
 HEARTBEAT_TABLE = f"{PREFIX}.ops.heartbeat"
 SIGNAL_TABLE = f"{PREFIX}.ops.signal"
+# Where the connector tells how far a snapshot has come.
+NOTICES = f"__debezium-notification.{PREFIX}"
 OUTBOX_TABLE = f"{PREFIX}.ops.outbox"
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -85,7 +87,7 @@ def all_topics() -> tuple[Topic, ...]:
         *(Topic(name, 3, week) for name in requests),
         *(Topic(name, EVENT_PARTITIONS, week) for name in announced()),
         *(Topic(name, 1, month) for name in dead_letters()),
-        *(Topic(name, 1, brief) for name in (HEARTBEAT, HEARTBEAT_TABLE, SIGNAL_TABLE)),
+        *(Topic(name, 1, brief) for name in (HEARTBEAT, HEARTBEAT_TABLE, SIGNAL_TABLE, NOTICES)),
     )
 
 

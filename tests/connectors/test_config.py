@@ -72,6 +72,7 @@ def test_names_agree_with_the_topics():
     settings = rendered()
     assert settings["topic.prefix"] == topics.PREFIX
     assert settings["predicates.isOutbox.pattern"] == re.escape(topics.OUTBOX_TABLE)
+    assert settings["notification.sink.topic.name"] == topics.NOTICES
     for captured in contract.load_all():
         assert f"{settings['topic.prefix']}.{captured.source}" == captured.topic
 

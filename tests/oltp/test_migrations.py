@@ -271,6 +271,7 @@ def test_a_role_may_not(database, role, statement):
             " on conflict (id) do update set beat_at = excluded.beat_at",
         ),
         ("cdc", "insert into ops.signal values ('s', 'log', null)"),
+        ("cdc", "delete from ops.signal where id = 's'"),
         ("app_rw", "select card.decide_and_hold('[]')"),
     ],
 )
