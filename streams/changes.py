@@ -54,9 +54,8 @@ def parse(topic: str, envelope: Mapping[str, Any]) -> Change | None:
         return None
     try:
         source = envelope["source"]
-        lsn = int(source["lsn"] or 0)
         streamed = operation != SNAPSHOT_ROW
-        commit_lsn = _commit_lsn(source.get("sequence"), lsn) if streamed else lsn
+        commit_lsn, lsn = _place(source["lsn"], source.get("sequence"), streamed)
         row = envelope["before"] if operation == DELETE else envelope["after"]
         if row is None:
             raise Undecodable("change", f"operation {operation} without its row")
@@ -78,7 +77,15 @@ def position(commit_lsn: int, streamed: bool, lsn: int) -> str:
     return f"{commit_lsn:020d}.{int(streamed)}.{lsn:020d}"
 
 
-def _commit_lsn(sequence: str | None, lsn: int) -> int:
-    """The first of Debezium's pair is the last commit before the change; none at the very start."""
-    first = json.loads(sequence)[0] if sequence else None
-    return int(first) if first is not None else lsn
+def _place(lsn: Any, sequence: str | None, streamed: bool) -> tuple[int, int]:
+    """The last commit before the change, and its own place; none is known at the very start.
+
+    A row of an incremental snapshot has no LSN of its own: Debezium's pair is that of the mark which
+    closed its chunk, behind everything that the row already shows.
+    """
+    commit, own = (json.loads(sequence) if sequence else None) or (None, None)
+    if lsn is None:
+        lsn = own or 0
+    elif not streamed:
+        return int(lsn), int(lsn)
+    return int(commit if commit is not None else lsn), int(lsn)

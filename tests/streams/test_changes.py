@@ -9,7 +9,9 @@ from streams.changes import parse, position
 from streams.codec import Undecodable
 
 
-def envelope(op: str, lsn: int, sequence: list[str | None] | None = None) -> dict[str, object]:
+def envelope(
+    op: str, lsn: int | None, sequence: list[str | None] | None = None
+) -> dict[str, object]:
     return {
         "op": op,
         "before": {"id": 1},
@@ -30,6 +32,18 @@ def test_changes_sort_by_commit_then_by_place_and_a_snapshot_row_loses_to_a_stre
     places = [parse("t", one).position for one in in_order]
     for shuffled in permutations(places):
         assert sorted(shuffled) == places
+
+
+def test_a_row_read_again_comes_after_what_it_shows_and_before_what_follows() -> None:
+    """Real positions: the row has no LSN, and the sequence of the mark that closed its chunk."""
+    in_order = [
+        envelope("u", 61_390_000, ["61388000", "61390000"]),
+        envelope("r", None, ["61406392", "61403408"]),
+        envelope("u", 61_406_500, ["61406448", "61406500"]),
+    ]
+    places = [parse("t", one).position for one in in_order]
+    assert sorted(places) == places
+    assert parse("t", in_order[1]).lsn == 61_403_408
 
 
 def test_the_text_of_a_position_sorts_like_its_numbers() -> None:
