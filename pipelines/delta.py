@@ -177,6 +177,13 @@ def upsert(rows: DataFrame, path: Path, key: Sequence[str], mark: Mark | None = 
     writer.option("mergeSchema", "true").save(str(path))
 
 
+def remove(rows: DataFrame, path: Path, key: Sequence[str]) -> None:
+    """Take away the rows with these keys."""
+    on = " and ".join(f"t.{name} = s.{name}" for name in key)
+    table = DeltaTable.forPath(rows.sparkSession, str(path))
+    table.alias("t").merge(rows.select(*key).alias("s"), on).whenMatchedDelete().execute()
+
+
 def watermark(spark: SparkSession, path: Path, application: str) -> int:
     """The highest version that `application` has committed to the table; NEVER when none."""
     for version in range(last_version(path), NEVER, -1):
@@ -299,11 +306,16 @@ def _watermark_of_snapshot(spark: SparkSession, path: Path, application: str) ->
     return int(found.get()) if found.isDefined() else NEVER
 
 
+def log_of(spark: SparkSession, path: Path) -> Any:
+    """Delta's own object for the table's log."""
+    jvm: Any = spark._jvm
+    return jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, str(path))
+
+
 def _snapshot(spark: SparkSession, path: Path) -> Any:
     jvm: Any = spark._jvm
     nothing = jvm.scala.Option.empty()
-    log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, str(path))
-    return log.update(False, nothing, nothing)
+    return log_of(spark, path).update(False, nothing, nothing)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 NEVER = -1
 DIGITS = 20
+ASIDE = "aside"
 
 
 class LogDamaged(RuntimeError):
@@ -35,6 +36,8 @@ class DataFile:
     bytes: int
     partition: Mapping[str, str]
     statistics: Mapping[str, Any] = field(default_factory=dict)
+    # The action that added it, word for word.
+    added: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -52,6 +55,8 @@ class TableState:
     files: dict[str, DataFile] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)
     partitioned_by: tuple[str, ...] = ()
+    # application -> how far it has come
+    marks: dict[str, int] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -85,9 +90,11 @@ def read(table: Path) -> TableState:
 
 
 def tables(lake: Path) -> list[Path]:
-    """Every table below `lake`, in order of name."""
+    """Every table below `lake`, in order of name; not what was put aside."""
     found = []
     for folder, folders, _ in os.walk(lake):
+        if Path(folder) == lake and ASIDE in folders:
+            folders.remove(ASIDE)
         if "_delta_log" in folders:
             found.append(Path(folder))
             folders.clear()
@@ -141,7 +148,7 @@ def _newest_checkpoint(log: Path, names: list[str], state: TableState) -> int:
     for name in found[version]:
         try:
             file = parquet.ParquetFile(log / name, page_checksum_verification=True)
-            wanted = [c for c in ("add", "metaData") if c in file.schema_arrow.names]
+            wanted = [c for c in ("add", "metaData", "txn") if c in file.schema_arrow.names]
             rows = file.read(columns=wanted).to_pylist()
         except (OSError, ValueError) as error:
             raise LogDamaged(log / name, f"the checkpoint cannot be read ({error})") from None
@@ -171,6 +178,8 @@ def _apply(actions: Iterable[Mapping[str, Any]], state: TableState) -> None:
         elif "add" in action:
             file = _data_file(action["add"])
             state.files[file.path] = file
+        elif "txn" in action:
+            state.marks[action["txn"]["appId"]] = int(action["txn"]["version"])
         elif "metaData" in action:
             said = action["metaData"]
             state.properties = dict(said.get("configuration") or {})
@@ -187,4 +196,5 @@ def _data_file(add: Mapping[str, Any]) -> DataFile:
         # A map is a list of pairs when Arrow reads it from a checkpoint.
         partition=dict(add["partitionValues"] or {}),
         statistics=json.loads(add.get("stats") or "{}"),
+        added=add,
     )

@@ -22,9 +22,14 @@ def bronze_anchor(lake: Path) -> Path:
     return lake / "checkpoints" / "bronze.json"
 
 
+def all_silver(lake: Path) -> Path:
+    """Where the folders of the entities are."""
+    return lake / "silver"
+
+
 def silver(lake: Path, contract: Contract) -> Path:
     """The folder of an entity's silver tables; also what its writer locks."""
-    return lake / "silver" / contract.entity
+    return all_silver(lake) / contract.entity
 
 
 def current(lake: Path, contract: Contract) -> Path:
@@ -55,3 +60,13 @@ def projection(lake: Path, name: str) -> Path:
 def quarantine(lake: Path) -> Path:
     """Changes that broke their contract, with bytes and reasons, partitioned by entity."""
     return lake / "quarantine"
+
+
+def decisions(lake: Path) -> Path:
+    """What was decided about quarantined changes: a folder an entity, a file a decision."""
+    return lake / "decisions"
+
+
+def aside(lake: Path) -> Path:
+    """What was put out of the way while the lake was healed: no table of it."""
+    return lake / "aside"

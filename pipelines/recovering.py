@@ -1,4 +1,4 @@
-"""A checkpoint of bronze made anew from the table's own last offsets: nothing lost, nothing twice."""
+"""Bronze's checkpoint made anew from the table's own last offsets: nothing lost, nothing twice."""
 
 from __future__ import annotations
 

@@ -68,6 +68,11 @@ def _options(settings: Settings) -> dict[str, str]:
         "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
         # Removing old files lists folders in this many tasks; the default is ten thousand.
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+        # Columns whose bounds are kept in the log are named table by table; unnamed ones, which may
+        # be personal, never are.
+        "spark.databricks.delta.properties.defaults.dataSkippingNumIndexedCols": "0",
+        # A flipped byte is an error, never another value.
+        "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
         # What compaction leaves alone, and how large it makes files.
         "spark.databricks.delta.optimize.minFileSize": str(16 * MIB),
         "spark.databricks.delta.optimize.maxFileSize": str(128 * MIB),

@@ -90,3 +90,16 @@ def test_features_are_named_after_their_entity_and_once() -> None:
 
 def test_keys_of_one_entity_share_a_cluster_slot() -> None:
     assert keys.velocity("card", "c1").split("}")[0] == keys.card_snapshot("c1").split("}")[0]
+
+
+def test_no_event_carries_a_field_that_some_table_calls_personal() -> None:
+    """Bronze keeps events as they are: what a contract classifies does not leave its table."""
+    personal = {
+        column.name
+        for table in contract.load_all()
+        for column in table.columns
+        if column.classification != "internal"
+    }
+    for file in events.FOLDER.glob("*.avsc"):
+        names = {field["name"] for field in json.loads(file.read_text())["fields"]}
+        assert not names & personal, file.name

@@ -1,0 +1,59 @@
+"""Records read from Kafka once more, by their places."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+
+@dataclass(frozen=True)
+class Place:
+    """Offsets of one partition, from `start` to before `end`."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+
+def count(places: Sequence[Place]) -> int:
+    """How many offsets that is."""
+    return sum(place.end - place.start for place in places)
+
+
+def refetch(spark: SparkSession, kafka: str, places: Sequence[Place]) -> DataFrame:
+    """What Kafka still has of these places, in the columns that bronze is shaped from."""
+    starts: dict[str, dict[str, int]] = {}
+    ends: dict[str, dict[str, int]] = {}
+    for place in places:
+        number = str(place.partition)
+        first, last = starts.setdefault(place.topic, {}), ends.setdefault(place.topic, {})
+        first[number] = min(place.start, first.get(number, place.start))
+        last[number] = max(place.end, last.get(number, place.end))
+    partitions = {topic: sorted(map(int, numbers)) for topic, numbers in starts.items()}
+    records = (
+        spark.read.format("kafka")
+        .option("kafka.bootstrap.servers", kafka)
+        .option("assign", json.dumps(partitions))
+        .option("startingOffsets", json.dumps(starts))
+        .option("endingOffsets", json.dumps(ends))
+        # What is gone is found by counting, and named.
+        .option("failOnDataLoss", "false")
+        .option("includeHeaders", "true")
+        .load()
+    )
+    wanted = spark.createDataFrame(
+        [astuple(place) for place in places],
+        "t string, p int, first long, after long",
+    )
+    inside = (
+        (F.col("topic") == F.col("t"))
+        & (F.col("partition") == F.col("p"))
+        & (F.col("offset") >= F.col("first"))
+        & (F.col("offset") < F.col("after"))
+    )
+    return records.join(F.broadcast(wanted), inside, "left_semi")
