@@ -80,8 +80,8 @@ def position(commit_lsn: int, streamed: bool, lsn: int) -> str:
 def _place(lsn: Any, sequence: str | None, streamed: bool) -> tuple[int, int]:
     """The last commit before the change, and its own place; none is known at the very start.
 
-    A row of an incremental snapshot has no LSN of its own: Debezium's pair is that of the mark which
-    closed its chunk, behind everything that the row already shows.
+    A row of an incremental snapshot has no LSN of its own: Debezium's pair is that of the mark
+    which closed its chunk, behind everything that the row already shows.
     """
     commit, own = (json.loads(sequence) if sequence else None) or (None, None)
     if lsn is None:
