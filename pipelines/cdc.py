@@ -39,6 +39,9 @@ TECHNICAL = {
     "_batch_id": "bigint",
 }
 
+# ["last commit LSN", "LSN"]; the first is null until a commit has been seen.
+_COMMIT_LSN = """'^."?([0-9]+)'"""
+_OWN_LSN = """',"?([0-9]+)"?.$'"""
 _TEXT = ("uuid", "string", "code", "json")
 _SQL_TYPES = {
     **dict.fromkeys(_TEXT, "string"),
@@ -56,12 +59,17 @@ def changes(
     value_schemas: Mapping[int, str | None],
     key_schemas: Mapping[int, str | None],
     cut: Cut,
+    dropped: Mapping[int, Iterable[str]] | None = None,
 ) -> DataFrame:
-    """One row a record, tombstones included (`_op` null, no problem). None marks an unknown id."""
+    """One row a record, tombstones included (`_op` null, no problem). None marks an unknown id.
+
+    `dropped` names, for a writer schema, the columns that it has not and that earlier ones had.
+    """
     decoded = _decoded(bronze, value_schemas, key_schemas)
     envelopes = {i: _struct(decoded, f"_e{i}") for i, text in value_schemas.items() if text}
     keys = {i: _struct(decoded, f"_k{i}") for i, text in key_schemas.items() if text}
-    read = [_envelope(i, fields, contract) for i, fields in envelopes.items()]
+    gone = dropped or {}
+    read = [_envelope(i, fields, contract, gone.get(i, ())) for i, fields in envelopes.items()]
     key = [_key(i, fields, contract) for i, fields in keys.items()]
     absent = [i for i, text in value_schemas.items() if not text]
     shaped = decoded.select(
@@ -103,7 +111,12 @@ def _fields(kind: T.DataType | None) -> dict[str, T.DataType]:
     return {f.name: f.dataType for f in kind.fields} if isinstance(kind, T.StructType) else {}
 
 
-def _envelope(schema_id: int, fields: Mapping[str, T.DataType], contract: Contract) -> str:
+def _envelope(
+    schema_id: int,
+    fields: Mapping[str, T.DataType],
+    contract: Contract,
+    dropped: Iterable[str],
+) -> str:
     """One WHEN branch: the envelope of this writer schema in the shape of `_nothing`."""
     source, after = _fields(fields.get("source")), _fields(fields.get("after"))
     if not {"lsn", "txId", "sequence", "ts_ms"} <= source.keys() or "op" not in fields:
@@ -131,15 +144,21 @@ def _envelope(schema_id: int, fields: Mapping[str, T.DataType], contract: Contra
     return (
         f"when {schema_id} then named_struct("
         f"'problem', case when {e}.op is null then 'undecodable' end,"
-        f"'op', {e}.op, 'lsn', {e}.source.lsn, 'tx_id', {e}.source.txId,"
-        # ["last commit LSN", "LSN"]; the first is null until a commit has been seen.
-        f"""'commit_lsn', try_cast(nullif(regexp_extract({e}.source.sequence,"""
-        f""" '^."?([0-9]+)', 1), '') as bigint),"""
+        # Rows of an incremental snapshot have their place in the sequence only.
+        f"'op', {e}.op, 'lsn', coalesce({e}.source.lsn, {_of_sequence(e, _OWN_LSN)}),"
+        f"'tx_id', {e}.source.txId, 'commit_lsn', {_of_sequence(e, _COMMIT_LSN)},"
+        f"'is_read_between', {e}.op = 'r' and {e}.source.lsn is null,"
         f"'changed_at', {changed}, 'source', concat({e}.source.schema, '.', {e}.source.table),"
         f"'has_row', {e}.after is not null,"
         f"'row', {_named(row)}, 'before_key', {_named(before_key)},"
-        f"'unchanged', {_present(unchanged)}, 'wrong', {_present(wrong)})"
+        f"'unchanged', {_present(unchanged)}, 'wrong', {_present(wrong)},"
+        f"'dropped', {_texts(dropped)})"
     )
+
+
+def _of_sequence(envelope: str, pattern: str) -> str:
+    found = f"regexp_extract({envelope}.source.sequence, {pattern}, 1)"
+    return f"try_cast(nullif({found}, '') as bigint)"
 
 
 def _nothing(contract: Contract, problem: str | None = None) -> str:
@@ -149,10 +168,11 @@ def _nothing(contract: Contract, problem: str | None = None) -> str:
     big = "cast(null as bigint)"
     return (
         f"named_struct('problem', {said}, 'op', cast(null as string), 'lsn', {big},"
-        f"'tx_id', {big}, 'commit_lsn', {big}, 'changed_at', cast(null as timestamp),"
+        f"'tx_id', {big}, 'commit_lsn', {big}, 'is_read_between', false,"
+        "'changed_at', cast(null as timestamp),"
         f"'source', cast(null as string), 'has_row', false, 'row', {_named(row)},"
         f"'before_key', {_no_key(contract)},"
-        "'unchanged', cast(array() as array<string>), 'wrong', cast(array() as array<string>))"
+        f"'unchanged', {_texts(())}, 'wrong', {_texts(())}, 'dropped', {_texts(())})"
     )
 
 
@@ -170,7 +190,14 @@ def _converted(
 ) -> dict[str, str]:
     """Each column's value in the contract's type; null when absent or impossible."""
     wanted = [contract.column(n) for n in names] or list(contract.columns)
-    return {c.name: _as_type(f"{path}.{_q(c.name)}", fields.get(c.name), c) for c in wanted}
+    return {c.name: _value_of(f"{path}.{_q(c.name)}", fields.get(c.name), c) for c in wanted}
+
+
+def _value_of(path: str, kind: T.DataType | None, column: Column) -> str:
+    is_untyped = not column.declared and column.type == "string"
+    if is_untyped and kind is not None and not isinstance(kind, T.StringType):
+        return _as_text(path, kind)
+    return _as_type(path, kind, column)
 
 
 def _as_type(path: str, kind: T.DataType | None, column: Column) -> str:
@@ -199,6 +226,15 @@ def _as_type(path: str, kind: T.DataType | None, column: Column) -> str:
     return f"cast(null as {wanted})"
 
 
+def _as_text(path: str, kind: T.DataType) -> str:
+    """What no contract gives a type is kept as text, whatever it is."""
+    if isinstance(kind, T.BinaryType):
+        return f"base64({path})"
+    if isinstance(kind, T.StructType | T.ArrayType | T.MapType):
+        return f"to_json({path})"
+    return f"cast({path} as string)"
+
+
 def _flat(shaped: DataFrame, contract: Contract, absent: list[int], cut: Cut) -> DataFrame:
     unknown = ", ".join(map(str, absent)) or "-1"
     key_missing = " or ".join(f"{_q(n)} is null" for n in contract.key)
@@ -208,7 +244,8 @@ def _flat(shaped: DataFrame, contract: Contract, absent: list[int], cut: Cut) ->
         *(_value(c, contract) for c in contract.columns),
         "_n.op as _op",
         "_n.op <=> 'd' as _is_deleted",
-        "case when _n.op = 'r' then _n.lsn else coalesce(_n.commit_lsn, _n.lsn) end as _commit_lsn",
+        "case when _n.op = 'r' and not _n.is_read_between then _n.lsn"
+        " else coalesce(_n.commit_lsn, _n.lsn) end as _commit_lsn",
         "_n.lsn as _lsn",
         "case when _n.op = 'r' then 0 else 1 end as _streamed",
         "_n.tx_id as _tx_id",
@@ -221,6 +258,7 @@ def _flat(shaped: DataFrame, contract: Contract, absent: list[int], cut: Cut) ->
         f"case when _n.op = 'd' then array({others}) else _n.unchanged end as _unchanged",
         # An unchanged column has no value here, which is not a wrong one.
         "array_except(_n.wrong, _n.unchanged) as _wrong",
+        "_n.dropped as _dropped",
         "key as _key",
         "value as _value",
         "key_schema_id as _key_schema_id",
@@ -237,8 +275,9 @@ def _flat(shaped: DataFrame, contract: Contract, absent: list[int], cut: Cut) ->
         " when _read_problem is not null then _read_problem"
         f" when _op not in ({operations}) then 'unknown_operation'"
         f" when not (_source <=> '{contract.source}') then 'wrong_source'"
-        " when _op = 't' then 'truncate'"
         " when _lsn is null then 'no_order'"
+        # A truncate speaks of the table: it has neither row nor key.
+        " when _op = 't' then null"
         " when _op <> 'd' and not _has_row then 'no_row'"
         f" when {key_missing} then 'no_key' end"
     )
@@ -271,6 +310,11 @@ def _present(values: list[str]) -> str:
     if not values:
         return "cast(array() as array<string>)"
     return f"filter(array({', '.join(values)}), x -> x is not null)"
+
+
+def _texts(values: Iterable[str]) -> str:
+    each = ", ".join(f"'{value}'" for value in values)
+    return f"cast(array({each}) as array<string>)"
 
 
 def _q(name: str) -> str:

@@ -19,7 +19,6 @@ PROBLEMS = {
     "not_an_envelope": "the schema is not that of a captured change",
     "unknown_operation": "an operation other than create, update, read, delete and truncate",
     "wrong_source": "captured from another table than the contract's",
-    "truncate": "the table was emptied by TRUNCATE, which says nothing about its rows",
     "no_order": "no position in the log, so it cannot be put in order",
     "no_row": "an insert or update without the row",
     "no_key": "no primary key",
@@ -48,15 +47,15 @@ def judge(changes: DataFrame, contract: Contract) -> DataFrame:
         "_reasons",
         F.expr(
             f"case when _problem is not null then {problem}"
-            f" when _op is null or _op = 'd' then {nothing} else {broken} end"
+            f" when _op is null or _op in ('d', 't') then {nothing} else {broken} end"
         ),
     )
 
 
 def split(judged: DataFrame) -> tuple[DataFrame, DataFrame]:
-    """(valid, quarantined) of judged changes; tombstones are in neither."""
+    """(valid, quarantined) of judged changes of rows; tombstones and truncates are in neither."""
     return (
-        judged.where("size(_reasons) = 0 and _op is not null"),
+        judged.where("size(_reasons) = 0 and _op is not null and _op <> 't'"),
         judged.where("size(_reasons) > 0"),
     )
 
@@ -88,10 +87,18 @@ def _column_rules(column: Column) -> list[str]:
             f"{name}.type",
             f"{name} is not of type {column.type}",
             f"array_contains(_wrong, '{name}')",
-        )
+        ),
+        _rule(
+            f"{name}.dropped",
+            f"{name} is no longer captured: it was dropped or renamed at the source",
+            f"array_contains(_dropped, '{name}')",
+        ),
     ]
     if column.required:
-        absent = f"`{name}` is null and not array_contains(_wrong, '{name}')"
+        absent = (
+            f"`{name}` is null and not array_contains(_wrong, '{name}')"
+            f" and not array_contains(_dropped, '{name}')"
+        )
         rules.append(_rule(f"{name}.required", f"{name} is missing", _carried(name, absent)))
     if column.allowed:
         codes = ", ".join(f"'{code}'" for code in column.allowed)

@@ -17,7 +17,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import bronze, cdc, delta, lake, quarantine, releasing
+from pipelines import bronze, cdc, delta, lake, quarantine, releasing, truncates, writer_columns
 from pipelines.delta import Mark
 from pipelines.silver import CONFORM
 from pipelines.silver_tables import FEW_RECORDS, TICKS, Batch, SilverTables, row
@@ -30,6 +30,7 @@ Witness = Callable[[SparkSession, DataFrame, int], None]
 
 # The mark on history, whose write is a build's last: how far bronze has been taken in.
 BATCHES = "silver:batches"
+TRUNCATE = "_visible and _op <=> 't' and size(_reasons) = 0"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class SilverResult:
     waiting: int = 0
     last_batch_id: int = delta.NEVER
     tick: int = delta.NEVER
+    truncates: int = 0
+    # Columns of the source that no contract names: kept in the lake, not published.
+    undeclared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,16 @@ def build_silver(
     cut: Cut,
     writer_schemas: WriterSchemas,
     witness: Witness | None = None,
+    again: str | None = None,
 ) -> SilverResult:
-    """Bring one entity's silver tables to the cut. Costs no Spark job when bronze has no news."""
+    """Bring one entity's silver tables to the cut. Costs no Spark job when bronze has no news.
+
+    `again` is SQL over bronze's columns: those records are taken once more, instead of the news.
+    """
     with delta.writing(lake.silver(lake_folder, contract)):
         # A session of its own: Delta takes the mark of a MERGE from the session's configuration.
         session = spark.newSession()
-        build = _Build(session, lake_folder, contract, cut)
+        build = _Build(session, lake_folder, contract, cut, again)
         news = build.news()
         if news is None:
             return SilverResult(contract.entity, last_batch_id=build.since, tick=build.last_tick)
@@ -111,8 +119,11 @@ def last_tick(spark: SparkSession, lake_folder: Path, contract: Contract) -> int
 
 
 class _Build:
-    def __init__(self, spark: SparkSession, folder: Path, contract: Contract, cut: Cut) -> None:
+    def __init__(
+        self, spark: SparkSession, folder: Path, contract: Contract, cut: Cut, again: str | None
+    ) -> None:
         self.spark, self.folder, self.contract, self.cut = spark, folder, contract, cut
+        self.again = again
         self.bronze = lake.bronze(folder)
         self.tables = SilverTables(spark, folder, contract)
         # Of this bronze: one that was loaded anew counts anew, and is read from its start.
@@ -135,12 +146,14 @@ class _Build:
             self.tables.expect_few()
             self.tables.compile(False)
             return released
-        return arrived.unionByName(released, allowMissingColumns=True)
+        return releasing.joined(arrived, released)
 
     def _arrived(self) -> DataFrame | None:
-        """Bronze records beyond the watermark."""
+        """Bronze records beyond the watermark, or those that are to be taken again."""
         if not delta.exists(self.bronze):
             return None
+        if self.again:
+            return self._beyond(self.again)
         files = delta.added_since(self.bronze, bronze.source(self.folder), self.since)
         if files is None:
             return self._arrived_in_table()
@@ -161,15 +174,22 @@ class _Build:
         self.tables.move(Mark(self.batches, last) if last > self.since else None)
         return None
 
-    def _beyond(self) -> DataFrame:
-        return delta.read(self.spark, self.bronze).where(
-            (F.col("entity") == self.contract.entity) & (F.col("batch_id") > self.since)
-        )
+    def _beyond(self, condition: str | None = None) -> DataFrame:
+        entity = F.col("entity") == self.contract.entity
+        condition = condition or f"batch_id > {self.since}"
+        return delta.read(self.spark, self.bronze).where(entity & F.expr(condition))
 
     def judged(self, news: DataFrame, writer_schemas: WriterSchemas) -> DataFrame:
         values = {i: writer_schemas(i) for i in self._schema_ids(news, "value_schema_id")}
         keys = {i: writer_schemas(i) for i in self._schema_ids(news, "key_schema_id")}
-        changes = cdc.changes(news, self.contract, values, keys, self.cut)
+        # What only the source or the table has is carried along, like any other column.
+        self.contract = self.tables.contract = writer_columns.with_undeclared(
+            self.contract, filter(None, values.values()), self.tables.kept_columns()
+        )
+        # A plain look-up of schemas knows of no versions before them.
+        before = getattr(writer_schemas, "before", None)
+        dropped = writer_columns.dropped(self.contract, values, before)
+        changes = cdc.changes(news, self.contract, values, keys, self.cut, dropped)
         return quarantine.judge(releasing.patched(changes, self.contract), self.contract)
 
     def apply(self, judged: DataFrame) -> SilverResult:
@@ -186,13 +206,13 @@ class _Build:
         last = self.since if facts.waiting else facts.last_batch
         if facts.first_waiting is not None:
             last = max(self.since, facts.first_waiting - 1)
+        # What comes again may lie beyond the watermark with others before it that have not come.
+        last = self.since if self.again else last
         mark = Mark(self.batches, last) if last > self.since else None
         tick = max(self.last_tick + 1, time.time_ns() // 1_000_000)
         changed = 0
-        if facts.valid:
-            conform = CONFORM.get(self.contract.entity)
-            valid = conform(valid) if conform else valid
-            changed = self.tables.write(Batch(valid, facts.valid, facts.partial), tick, mark)
+        if facts.valid or facts.truncates:
+            changed = self.tables.write(self._batch(judged, valid, facts), tick, mark)
         else:
             self.tables.move(mark)
         releasing.settle(self.spark, self.folder, self.contract, judged, tick)
@@ -205,7 +225,18 @@ class _Build:
             waiting=facts.waiting,
             last_batch_id=last,
             tick=tick if changed else self.last_tick,
+            truncates=facts.truncates,
+            undeclared=writer_columns.undeclared(self.contract),
         )
+
+    def _batch(self, judged: DataFrame, valid: DataFrame, facts: _Facts) -> Batch:
+        conform = CONFORM.get(self.contract.entity)
+        valid = conform(valid) if conform else valid
+        emptied = None
+        if facts.truncates:
+            emptied = truncates.keep(self.folder, self.contract, judged.where(TRUNCATE))
+        every = truncates.known(self.spark, self.folder, self.contract)
+        return Batch(valid, facts.valid, facts.partial, every, emptied)
 
     def _schema_ids(self, news: DataFrame, column: str) -> list[int]:
         """The ids in the batch: from the log's bounds where they say it, else from the rows."""
@@ -216,7 +247,7 @@ class _Build:
 
 
 def _facts(judged: DataFrame) -> _Facts:
-    valid = "_visible and _op is not null and size(_reasons) = 0"
+    valid = "_visible and _op is not null and _op <> 't' and size(_reasons) = 0"
     rows = judged.selectExpr(
         "count(*)",
         f"count_if({valid})",
@@ -224,7 +255,7 @@ def _facts(judged: DataFrame) -> _Facts:
         "min(case when not _visible then _batch_id end)",
         "max(_batch_id)",
         "count_if(_visible and size(_reasons) > 0)",
-        "count_if(_visible and _problem <=> 'truncate')",
+        f"count_if({TRUNCATE})",
         f"count_if({valid} and _op = 'd')",
         f"coalesce(max(case when {valid} then size(_unchanged) end), 0) > 0",
     )

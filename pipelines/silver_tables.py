@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from pipelines import delta, history, lake, quarantine
 from pipelines.delta import Mark
+from pipelines.history import OWN_PLACE, Truncates
 from schemas.contract import Contract
 
 # The mark on current: the last build that may have changed it.
@@ -30,11 +31,16 @@ ONE_TASK = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions
 
 @dataclass(frozen=True)
 class Batch:
-    """Valid changes of one build, how many, and whether some were not carried whole."""
+    """Valid changes of one build, how many, and whether some were not carried whole.
+
+    `truncates` are all that the table has seen, `emptied` those of this build.
+    """
 
     valid: DataFrame
     rows: int
     partial: bool
+    truncates: Truncates | None = None
+    emptied: Truncates | None = None
 
 
 class SilverTables:
@@ -46,11 +52,21 @@ class SilverTables:
         self.history = lake.history(folder, contract)
         self.is_few = False
 
-    def expect_few(self) -> None:
-        """The batch is small: one task, nothing compiled."""
-        self.is_few = True
+    def expect_few(self, few: bool = True) -> None:
+        """Whether the batch is small: then one task, and nothing compiled."""
+        self.is_few = few
         for name, value in ONE_TASK.items():
-            self.spark.conf.set(name, value)
+            if few:
+                self.spark.conf.set(name, value)
+            else:
+                self.spark.conf.unset(name)
+
+    def kept_columns(self) -> dict[str, str]:
+        """The columns of history and their types; {} before the first build."""
+        if not delta.exists(self.history):
+            return {}
+        fields = delta.read(self.spark, self.history).schema.fields
+        return {field.name: field.dataType.simpleString() for field in fields}
 
     def compile(self, compiled: bool) -> None:
         """Whether Spark compiles the next queries or interprets them."""
@@ -60,26 +76,30 @@ class SilverTables:
 
     def write(self, batch: Batch, tick: int, mark: Mark | None) -> int:
         """Put the batch among what is known; how many keys changed."""
-        touched = batch.valid.select(*self.contract.key)
-        if batch.rows <= BROADCAST_CHANGES:
-            touched = F.broadcast(touched)
+        touched = self._touched(batch)
         is_large = delta.size_bytes(self.spark, self.history) > SMALL_TABLE_BYTES
         self.compile(is_large or not self.is_few)
         known, known_rows, known_partial = self._known(touched)
         fill = batch.partial or known_partial
         self.compile(not self.is_few)
         # Settled, not cached: two writes read it, and a MERGE refuses a source that may be evicted.
-        states = history.states(batch.valid, known, self.contract, fill).localCheckpoint()
+        states = history.states(
+            batch.valid, known, self.contract, fill, batch.truncates
+        ).localCheckpoint()
         # No longer needed; left in the cache it would be planned anew by the write to its table.
         if known is not None:
             known.unpersist()
-        if batch.rows <= BROADCAST_CHANGES:
+        if batch.emptied is None and batch.rows <= BROADCAST_CHANGES:
             states = states.hint("broadcast")
-        (changed,) = row(states.selectExpr("count_if(_is_current and _has_news)"))
+        changed, gone = row(
+            states.selectExpr("count_if(_is_current and _has_news)", "count_if(_gone)")
+        )
         self.compile(is_large or not self.is_few)
         if changed:
             versions = [delta.last_version(path) for path in (self.current, self.history)]
             self._write_current(states, touched, known_rows > 0, tick)
+            if gone:
+                delta.remove(states.where("_gone"), self.history, self._history_key())
             self._write_history(states, known_rows > 0, mark)
             for path, before in zip((self.current, self.history), versions, strict=True):
                 delta.clean(self.spark, path, before)
@@ -108,6 +128,19 @@ class SilverTables:
             )
             delta.merge(rows, table, on, newer=None)
 
+    def _touched(self, batch: Batch) -> DataFrame:
+        """The keys whose states this build may change."""
+        touched = batch.valid.select(*self.contract.key)
+        if batch.emptied is None:
+            return F.broadcast(touched) if batch.rows <= BROADCAST_CHANGES else touched
+        # A truncate names no key: it concerns those that had a state before it.
+        self.expect_few(False)
+        if not delta.exists(self.history):
+            return touched
+        past = delta.read(self.spark, self.history)
+        alive = past.where(f"not _is_deleted and {batch.emptied.precede(OWN_PLACE)}")
+        return touched.union(alive.select(*self.contract.key)).distinct()
+
     def _known(self, touched: DataFrame) -> tuple[DataFrame | None, int, bool]:
         """History rows of the touched keys, how many, and whether any was not carried whole."""
         if not delta.exists(self.history):
@@ -135,9 +168,12 @@ class SilverTables:
     def _write_history(self, states: DataFrame, is_known: bool, mark: Mark | None) -> None:
         rows = states.where("_is_new").select(*history.columns(self.contract))
         if is_known:
-            delta.upsert(rows, self.history, (*self.contract.key, "_streamed", "_lsn"), mark)
+            delta.upsert(rows, self.history, self._history_key(), mark)
         else:
             delta.append(rows, self.history, mark, **self._history_options())
+
+    def _history_key(self) -> tuple[str, ...]:
+        return (*self.contract.key, "_streamed", "_lsn")
 
     def _history_options(self) -> Mapping[str, Any]:
         """How history is made: no column with personal data has its bounds in the log."""

@@ -7,6 +7,7 @@ so a contract that loads is complete; errors name the file, the column and what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -46,6 +47,8 @@ class Column:
     scale: int = 2
     references: str | None = None
     classification: str = "internal"
+    # False for a column that the source has and no contract names: kept, reported, not published.
+    declared: bool = True
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -86,6 +89,15 @@ class Contract:
     # What an update or delete sends of the old row: its key, or (for a reason) all of it.
     replica_identity: str = "default"
     replica_identity_reason: str | None = None
+    # Columns whose change alone makes no new version of a row.
+    untracked: tuple[str, ...] = ()
+    # Where this holds (SQL that Spark and Postgres understand alike) the row counts as deleted.
+    deleted_when: str | None = None
+
+    @property
+    def tracked(self) -> tuple[str, ...]:
+        """The columns whose change makes a new version of a row."""
+        return tuple(c.name for c in self.columns if c.name not in {*self.key, *self.untracked})
 
     @property
     def topic(self) -> str:
@@ -160,14 +172,25 @@ def _contract(raw: Mapping[str, Any]) -> Contract:
         published=raw.get("published", True),
         replica_identity=raw.get("replica_identity", "default"),
         replica_identity_reason=raw.get("replica_identity_reason"),
+        untracked=tuple(raw.get("untracked", _touched_by_every_change(columns))),
+        deleted_when=raw.get("deleted_when"),
     )
     _validate(contract)
     return contract
 
 
+def _touched_by_every_change(columns: tuple[Column, ...]) -> tuple[str, ...]:
+    return tuple(column.name for column in columns if column.name == "updated_at")
+
+
 def _validate(contract: Contract) -> None:
     names = {column.name for column in contract.columns}
-    roles = {"key": contract.key, "event_time": (contract.event_time,), "money": contract.money}
+    roles = {
+        "key": contract.key,
+        "event_time": (contract.event_time,),
+        "money": contract.money,
+        "untracked": contract.untracked,
+    }
     for role, wanted in roles.items():
         for name in wanted:
             if name not in names:
@@ -175,6 +198,7 @@ def _validate(contract: Contract) -> None:
     if contract.money and "currency" not in names:
         raise ContractError("a table with money needs a currency column")
     _validate_capture(contract)
+    _validate_history(contract, names)
     for column in contract.columns:
         _validate_column(column)
     for check in contract.checks:
@@ -191,7 +215,19 @@ def _validate_capture(contract: Contract) -> None:
         raise ContractError("replica_identity_reason goes with `full` and only there")
 
 
+def _validate_history(contract: Contract, names: set[str]) -> None:
+    in_key = sorted(set(contract.untracked) & set(contract.key))
+    if in_key:
+        raise ContractError(f"untracked names {in_key[0]!r}, which is part of the key")
+    if contract.deleted_when is not None:
+        words = set(re.findall(r"\w+", str(contract.deleted_when)))
+        if not words & names:
+            raise ContractError(f"deleted_when is {contract.deleted_when!r}: it names no column")
+
+
 def _validate_column(column: Column) -> None:
+    if not column.declared:
+        raise ContractError(f"column {column.name}: what is in a contract is declared")
     if column.type not in TYPES:
         raise ContractError(f"column {column.name}: unknown type {column.type!r}")
     if column.classification not in CLASSIFICATIONS:
