@@ -22,6 +22,7 @@ class Message(NamedTuple):
     headers: dict[str, bytes]
     schema: dict[str, Any] | None
     partition: int
+    offset: int = 0
 
     @property
     def kind(self) -> str:
@@ -61,7 +62,7 @@ class Log:
             key, _ = self._decode(got.key())
             value, schema = self._decode(got.value())
             headers = dict(got.headers() or ())
-            messages.append(Message(key, value, headers, schema, got.partition()))
+            messages.append(Message(key, value, headers, schema, got.partition(), got.offset()))
         return messages
 
     def until(self, topic: str, wanted: Callable[[list[Message]], bool], within_s=90):
