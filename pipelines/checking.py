@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +18,6 @@ from typing import Any
 from pipelines import checkpoint, delta, delta_log, lake
 
 Progress = Callable[[str], None]
-CRC_HEADER = b"crc\x00"
 
 
 class Kind(StrEnum):
@@ -65,15 +63,22 @@ def check(folder: Path, progress: Progress = lambda table: None) -> list[Damage]
 
 def damages(table: Path) -> Iterator[Damage]:
     """What is wrong with the files of one table."""
+    is_whole = True
     for file in delta_log.commit_files(table):
         why = file_fault(file)
         if why:
+            is_whole = False
             yield Damage(table, file, Kind.LOG, why)
+    if not is_whole:
+        return
     try:
         state = delta_log.read(table)
     except delta_log.LogDamaged as error:
         yield Damage(table, error.file, Kind.LOG, error.why)
         return
+    for sums in delta_log.left_behind(table, state.version):
+        commit = sums.with_name(f"{sums.name.removeprefix('.')[: delta_log.DIGITS]}.json")
+        yield Damage(table, commit, Kind.LOG, f"the commit is missing, but not {sums.name}")
     yield from _totals(table, state)
     for name, described in state.files.items():
         file = table / name
@@ -95,11 +100,10 @@ def file_fault(file: Path, size: int | None = None) -> str | None:
         return f"is unreadable ({error.strerror})"
     if size is not None and len(data) != size:
         return f"is {len(data):,} bytes long, not {size:,}"
-    sums = file.with_name(f".{file.name}.crc")
-    if not sums.exists():
+    if not file.with_name(f".{file.name}.crc").exists():
         whole = file.suffix != ".parquet" or _is_whole_parquet(file)
         return None if whole else "its pages do not fit their checksums"
-    wrong = _first_wrong_byte(data, sums.read_bytes())
+    wrong = delta_log.first_wrong_byte(file, data)
     return None if wrong is None else f"differs from its checksum at byte {wrong:,}"
 
 
@@ -168,22 +172,6 @@ def _totals(table: Path, state: delta_log.TableState) -> Iterator[Damage]:
     if told != (len(state.files), state.bytes):
         why = f"the log has {len(state.files)} files, {state.bytes:,} bytes; it noted {told}"
         yield Damage(table, noted, Kind.LOG, why)
-
-
-def _first_wrong_byte(data: bytes, sums: bytes) -> int | None:
-    """Where the first block lies that does not fit Hadoop's checksums; None when all do."""
-    if sums[:4] != CRC_HEADER or len(sums) < 8:
-        return 0
-    block = int.from_bytes(sums[4:8], "big")
-    view, count = memoryview(data), -(-len(data) // block)
-    if len(sums) != 8 + 4 * count:
-        return 0
-    for number in range(count):
-        start = number * block
-        told = int.from_bytes(sums[8 + 4 * number : 12 + 4 * number], "big")
-        if zlib.crc32(view[start : start + block]) != told:
-            return start
-    return None
 
 
 def _is_whole_parquet(file: Path) -> bool:

@@ -19,6 +19,8 @@ from typing import IO, Any
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
+from pipelines import delta_log
+
 NEVER = -1
 # Below this a table is rewritten rather than merged into.
 REWRITE_BYTES = 16 * 1024 * 1024
@@ -293,11 +295,9 @@ def _log_names(path: Path) -> list[str]:
 
 
 def _actions(path: Path, version: int) -> list[dict[str, Any]] | None:
-    try:
-        text = (path / "_delta_log" / f"{version:020}.json").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    return [json.loads(line) for line in text.splitlines() if line]
+    place = path / "_delta_log" / f"{version:020}.json"
+    # Told apart from one that is damaged, which is not passed over.
+    return delta_log.commit(place) if place.exists() else None
 
 
 def _watermark_of_snapshot(spark: SparkSession, path: Path, application: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,13 +19,15 @@ from urllib.parse import unquote
 NEVER = -1
 DIGITS = 20
 ASIDE = "aside"
+CRC_HEADER = b"crc\x00"
+REMEDY = "`millrace lake heal` makes the table whole"
 
 
 class LogDamaged(RuntimeError):
     """A file of the log is missing or cannot be read; `file` is its path."""
 
     def __init__(self, file: Path, why: str) -> None:
-        super().__init__(f"{file}: {why}")
+        super().__init__(f"{file}: {why}. {REMEDY}")
         self.file, self.why = file, why
 
 
@@ -82,7 +85,10 @@ def read(table: Path) -> TableState:
     last = after[-1] if after else begun
     for version in range(begun + 1, last + 1):
         place = log / f"{version:0{DIGITS}}.json"
-        _apply(_commit(place), state)
+        try:
+            _apply(commit(place), state)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LogDamaged(place, f"an action cannot be read ({error})") from None
         state.version = version
     state.version = max(state.version, begun)
     state.oldest = commits[0] if commits else begun
@@ -120,6 +126,62 @@ def commit_files(table: Path) -> list[Path]:
     return [log / name for name in needed]
 
 
+def commit(place: Path) -> list[dict[str, Any]]:
+    """The actions of one commit. Raises LogDamaged when it is missing or not as it was written."""
+    try:
+        data = place.read_bytes()
+        actions: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines() if line]
+    except FileNotFoundError:
+        raise LogDamaged(place, "the commit is missing") from None
+    except (OSError, ValueError) as error:
+        raise LogDamaged(place, f"the commit cannot be read ({error})") from None
+    if not actions:
+        raise LogDamaged(place, "the commit is empty")
+    wrong = first_wrong_byte(place, data)
+    if wrong is not None:
+        raise LogDamaged(place, f"differs from its checksum at byte {wrong:,}")
+    return actions
+
+
+def first_wrong_byte(file: Path, data: bytes) -> int | None:
+    """Where the first block lies that does not fit the sums that Hadoop wrote beside the file.
+
+    None when all do, or when there are none.
+    """
+    try:
+        sums = file.with_name(f".{file.name}.crc").read_bytes()
+    except FileNotFoundError:
+        return None
+    if sums[:4] != CRC_HEADER or len(sums) < 8:
+        return 0
+    block = int.from_bytes(sums[4:8], "big")
+    view, count = memoryview(data), -(-len(data) // block)
+    if len(sums) != 8 + 4 * count:
+        return 0
+    for number in range(count):
+        start = number * block
+        told = int.from_bytes(sums[8 + 4 * number : 12 + 4 * number], "big")
+        if zlib.crc32(view[start : start + block]) != told:
+            return start
+    return None
+
+
+def left_behind(table: Path, version: int) -> list[Path]:
+    """Sums of commits after `version`, which is the last: those commits are lost.
+
+    They would be taken for the sums of the next commit, which could then not be read.
+    """
+    log = table / "_delta_log"
+    names = os.listdir(log) if log.is_dir() else []
+    return sorted(
+        log / name
+        for name in names
+        if (digits := name.removeprefix(".")[:DIGITS]).isdigit()
+        and int(digits) > version
+        and name.endswith(".crc")
+    )
+
+
 def _is_commit(name: str) -> bool:
     return name[:DIGITS].isdigit() and name[DIGITS:] == ".json"
 
@@ -154,19 +216,6 @@ def _newest_checkpoint(log: Path, names: list[str], state: TableState) -> int:
             raise LogDamaged(log / name, f"the checkpoint cannot be read ({error})") from None
         _apply(({k: v for k, v in row.items() if v is not None} for row in rows), state)
     return version
-
-
-def _commit(place: Path) -> list[dict[str, Any]]:
-    try:
-        lines = place.read_text(encoding="utf-8").splitlines()
-        actions: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
-    except FileNotFoundError:
-        raise LogDamaged(place, "the commit is missing") from None
-    except (OSError, ValueError) as error:
-        raise LogDamaged(place, f"the commit cannot be read ({error})") from None
-    if not actions:
-        raise LogDamaged(place, "the commit is empty")
-    return actions
 
 
 def _apply(actions: Iterable[Mapping[str, Any]], state: TableState) -> None:

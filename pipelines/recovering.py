@@ -9,7 +9,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import checkpoint, delta, lake
+from pipelines import checkpoint, delta, delta_log, lake
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def recover(spark: SparkSession, folder: Path) -> Recovery:
             reason = str(error)
         else:
             return Recovery("the checkpoint fits the table")
+        for sums in delta_log.left_behind(table, delta.last_version(table)):
+            sums.unlink()
         ends: dict[str, dict[str, int]] = {}
         if delta.exists(table):
             rows = delta.read(spark, table)

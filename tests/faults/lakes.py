@@ -1,4 +1,4 @@
-"""What every fault of the lake needs: records in Kafka, a lake of its own, and what must be true."""
+"""What every fault of the lake needs: records in Kafka, kills, and what must be true."""
 
 import os
 import random
@@ -30,13 +30,13 @@ CAPTURED = tuple(contract.load(entity).topic for entity in ("offers", "customers
 EVENT = topics.announced()[0]
 
 
-def produce(kafka: str, seed: int, records: int) -> set[bytes]:
+def produce(kafka: str, seed: int, records: int, bytes_each: int = 200) -> set[bytes]:
     """Spread so many records over two tables and an event; their keys are theirs alone."""
     chance = random.Random(seed)
     producer = Producer({"bootstrap.servers": kafka})
     keys = {f"{seed}-{time.time_ns()}-{n}".encode() for n in range(records)}
     for key in sorted(keys):
-        producer.produce(chance.choice((*CAPTURED, EVENT)), chance.randbytes(200), key)
+        producer.produce(chance.choice((*CAPTURED, EVENT)), chance.randbytes(bytes_each), key)
     assert producer.flush(30) == 0
     return keys
 
