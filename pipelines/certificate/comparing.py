@@ -80,11 +80,13 @@ def judge(
         reordered=len(drilling.inversions(first.values())),
     )
     breaks: list[Break] = []
-    if not source.agrees(bronze) or again or bronze.reordered:
-        wanted = None if source.agrees(bronze) else list(source_changes())
-        breaks += _of_bronze(entity, wanted, evidence.bronze, log())
     in_silver = _without(evidence.silver, quarantined)
     expected = _without(evidence.expected, quarantined)
+    if not source.agrees(bronze) or again or bronze.reordered:
+        wanted = None if source.agrees(bronze) else list(source_changes())
+        in_log = log()
+        breaks += _of_bronze(entity, wanted, evidence.bronze, in_log)
+        expected = _as_silver_found_them(expected, in_silver, in_log or ())
     breaks += drilling.differences(entity, "silver", expected, in_silver)
     breaks += drilling.differences(entity, "current", evidence.last, evidence.current)
     hops = {
@@ -115,6 +117,19 @@ def _of_bronze(
     # Kafka has let go of them: whether capture or bronze is to blame can no longer be told.
     doubled = drilling.of_the_log(entity, bronze, bronze)
     return drilling.in_the_log(entity, source, bronze) + doubled
+
+
+def _as_silver_found_them(
+    expected: Sequence[Change], in_silver: Sequence[Change], log: Sequence[Arrival]
+) -> list[Change]:
+    """What bronze lost or changed after silver had taken it in is bronze's break alone."""
+    told = {change.identity: change for change in expected}
+    first, _ = drilling.first_arrivals(log)
+    for change in in_silver:
+        arrival = first.get(change.identity)
+        if arrival and arrival.change == change:
+            told[change.identity] = change
+    return list(told.values())
 
 
 def _without(changes: Iterable[Change], names: set[Identity]) -> list[Change]:

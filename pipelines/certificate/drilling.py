@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 MISSING, EXTRA, ALTERED = "missing", "extra", "altered"
 REORDERED, DUPLICATED = "re-ordered", "duplicated"
+# A batch before every batch.
+NOTHING = -1
 HOPS = ("source", "capture", "bronze", "silver", "current", "warehouse")
 
 Identity = tuple[str, int, str]

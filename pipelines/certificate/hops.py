@@ -39,6 +39,8 @@ class Window:
     agreed: Cut
     cut: Cut
     after_batch: int
+    # The same for what the warehouse showed when it was compared last.
+    shown_after_batch: int
 
 
 def evidence(
@@ -182,8 +184,9 @@ def _states(
     changes, last, current, shown = [], [], [], []
     for key, lsn, op, state, order, other, is_last, mark in _rows(whole):
         if mark == _IN_CURRENT:
-            current.append(Change(key, lsn, op, state, order))
             shown.append(Change(key, lsn, op, other, order))
+            if is_last:
+                current.append(Change(key, lsn, op, state, order))
             continue
         if op in ("c", "u", "d"):
             changes.append(Change(key, lsn, op, other, order))
@@ -195,15 +198,18 @@ def _states(
 def _read_back(
     spark: SparkSession, table: Path, contract: Contract, window: Window, mark: str
 ) -> DataFrame:
-    rows = delta.read(spark, table).where(f"_batch_id > {window.after_batch} and {_is_new(window)}")
-    rows = rows.selectExpr("*", "cast(array() as array<string>) as _wrong")
     in_history = mark == _IN_HISTORY
+    of_window = f"_batch_id > {window.after_batch} and {_is_new(window)}"
+    # What is held back from the warehouse is older than the window.
+    shown_after = min(window.after_batch, window.shown_after_batch)
+    rows = delta.read(spark, table).where(of_window if in_history else f"_batch_id > {shown_after}")
+    rows = rows.selectExpr("*", "cast(array() as array<string>) as _wrong")
     shown = state_text(contract, [column.name for column in publish.published(contract)])
     other = canonical.change_text_spark(contract) if in_history else shown
     return rows.selectExpr(
         *_named(contract, state_text(contract, [c.name for c in contract.columns])),
         f"{canonical.digest_spark(other)} as other",
-        "_is_current as is_last" if in_history else "true as is_last",
+        f"{'_is_current' if in_history else of_window} as is_last",
         f"'{mark}' as mark",
     )
 
