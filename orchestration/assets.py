@@ -45,6 +45,7 @@ def cut_asset(settings: Settings) -> dg.AssetsDefinition:
         capturing.require(settings)
         # Read before the cut: what is in Kafka now was committed before it and so belongs to it.
         offsets = news.end_offsets(settings.kafka, topics.captured())
+        offsets |= news.released(settings.lake)
         context.instance.add_run_tags(tick.run_id, {news.ATTEMPTED_TAG: news.to_tag(offsets)})
         taken = cuts.take(settings.oltp_admin_dsn)
         cut_id = control.record_cut(settings.warehouse_dsn, taken)

@@ -1,13 +1,16 @@
 """Is there news in Kafka? Offsets of the captured topics, and what the last good run had seen.
 
-Pure but for `end_offsets`. Only the topics of contracts count: a heartbeat, a signal or a dead
-letter is no reason to run.
+Only the topics of contracts count: a heartbeat, a signal or a dead letter is no reason to run. What
+was released from quarantine is news as well: a decision counts like an offset.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pipelines import decisions
 
 # "topic:partition" -> the offset after the last message
 Offsets = dict[str, int]
@@ -44,6 +47,11 @@ def to_tag(offsets: Offsets) -> str:
 def from_tag(tag: str | None) -> Offsets:
     """Offsets of a run tag; none when there is no tag."""
     return {str(k): int(v) for k, v in json.loads(tag).items()} if tag else {}
+
+
+def released(lake: Path) -> Offsets:
+    """The last decision to release changes from quarantine, an entity each, as an offset."""
+    return {f"quarantine.{entity}:0": number for entity, number in decisions.asked(lake).items()}
 
 
 def end_offsets(bootstrap: str, topics: Iterable[str], timeout_s: float = 5) -> Offsets:

@@ -23,7 +23,7 @@ GRACE_S = 25
 
 
 def kafka_news(settings: Settings, job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """Runs the job when a captured topic has offsets beyond the last complete run; only then."""
+    """Runs the job when a topic or the quarantine's releases are beyond the last complete run."""
 
     @dg.sensor(
         name="kafka_news",
@@ -37,6 +37,7 @@ def kafka_news(settings: Settings, job: UnresolvedAssetJobDefinition) -> dg.Sens
             return dg.SkipReason("a run is queued or under way")
         try:
             ends = news.end_offsets(settings.kafka, topics.captured())
+            ends |= news.released(settings.lake)
         except Exception as error:
             return dg.SkipReason(f"Kafka at {settings.kafka} does not answer: {error}")
         decision = decide(ends, *_past(context.instance), now=time.time())

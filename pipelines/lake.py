@@ -57,6 +57,11 @@ def projection(lake: Path, name: str) -> Path:
     return projections(lake) / name
 
 
+def moves(lake: Path, contract: Contract) -> Path:
+    """Rows that got another key and were not carried whole: both keys, and where in the log."""
+    return silver(lake, contract) / "moves"
+
+
 def quarantine(lake: Path) -> Path:
     """Changes that broke their contract, with bytes and reasons, partitioned by entity."""
     return lake / "quarantine"

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from millrace.current import addresses
+from millrace.hexdump import dump
 from streams.dead_letters import redriving
 
 app = typer.Typer(
@@ -127,18 +128,6 @@ def release(
     _print_released(letters, places, stand)
     if "FAILED_AGAIN" in stand.values():
         raise typer.Exit(1)
-
-
-def dump(value: bytes | None) -> str:
-    """Sixteen bytes a line: place, hex, and what is printable."""
-    if value is None:
-        return "  (none)"
-    lines = []
-    for start in range(0, len(value), 16):
-        part = value[start : start + 16]
-        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
-        lines.append(f"  {start:06x}  {part.hex(' '):47}  {shown}")
-    return "\n".join(lines) or "  (empty)"
 
 
 def _print_chosen(letters: Sequence[redriving.Letter]) -> None:

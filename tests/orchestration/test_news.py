@@ -1,6 +1,10 @@
 """When there is a reason to run."""
 
+from pathlib import Path
+
 from orchestration import news
+from pipelines import decisions
+from pipelines.decisions import Decision, Place, Row
 from schemas import topics
 
 SEEN = {"oltp.credit.payments:0": 10, "oltp.credit.payments:1": 5}
@@ -29,6 +33,22 @@ def test_heartbeats_signals_and_dead_letters_are_never_asked_about() -> None:
     silent = {topics.HEARTBEAT, topics.HEARTBEAT_TABLE, topics.SIGNAL_TABLE, topics.OUTBOX_TABLE}
     assert not silent & set(topics.captured())
     assert not [name for name in topics.captured() if name.endswith(".dlq")]
+
+
+def test_what_was_released_from_quarantine_is_news_until_a_run_has_taken_it(tmp_path: Path) -> None:
+    def decided(state: str, by: str) -> None:
+        row = Row("one", Place("oltp.credit.payments", 0, 7))
+        after = decisions.last(tmp_path, "payments")
+        decisions.decide(tmp_path, "payments", Decision(state, (row,), by, "why"), after)
+
+    assert news.released(tmp_path) == {}
+    decided("fixed", "ada")
+    assert news.released(tmp_path) == {}
+    decided("released", "ada")
+    ends = news.released(tmp_path)
+    assert news.newer(ends, SEEN) == {"quarantine.payments": 2}
+    decided("applied", "build")
+    assert news.newer(news.released(tmp_path), SEEN | ends) == {}
 
 
 def test_offsets_survive_being_a_tag() -> None:
