@@ -87,6 +87,12 @@ def restart_failed(connect_url: str) -> bool:
     return True
 
 
+def wait_until_streaming(connect_url: str, within_s: float = 180) -> None:
+    """Return once the connector runs and its snapshot is over; ConnectorError says why not."""
+    with _client(connect_url) as client:
+        _wait_until_streaming(client, time.monotonic() + within_s)
+
+
 def _put(client: httpx.Client, settings: dict[str, str]) -> bool:
     known = _ask(client, "GET", f"/connectors/{config.NAME}/config", missing={})
     if known == {**settings, "name": config.NAME}:

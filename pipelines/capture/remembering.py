@@ -30,6 +30,8 @@ class Break:
     found_at: datetime
     lost_from_lsn: int | None
     lost_to_lsn: int | None
+    # Where a recovery that has begun put the boundary between old and new changes.
+    between_lsn: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,33 @@ def open_breaks(warehouse_dsn: str, slot: str) -> list[Break]:
     """What stands between this slot and trust, oldest first."""
     with psycopg.connect(warehouse_dsn) as connection:
         rows = connection.execute(
-            "select break_id, kind, said, found_at, lost_from_lsn, lost_to_lsn"
+            "select break_id, kind, said, found_at, lost_from_lsn, lost_to_lsn, between_lsn"
             " from control.capture_breaks where slot = %s and resolved_at is null"
             " order by break_id",
             (slot,),
         ).fetchall()
     return [Break(*row) for row in rows]
+
+
+def begin_recovery(warehouse_dsn: str, slot: str, between_lsn: int) -> None:
+    """A new slot is there: an interrupted recovery goes on from here instead of making another."""
+    with psycopg.connect(warehouse_dsn) as connection:
+        connection.execute(
+            "update control.capture_breaks set between_lsn = %s"
+            " where slot = %s and resolved_at is null",
+            (between_lsn, slot),
+        )
+
+
+def furthest_lsn(warehouse_dsn: str, slot: str) -> int:
+    """As far as capture was ever seen to have got, on whatever server."""
+    with psycopg.connect(warehouse_dsn) as connection:
+        row = connection.execute(
+            "select coalesce(max(greatest(confirmed_lsn, stored_lsn)), 0) from control.slot_history"
+            " where slot = %s",
+            (slot,),
+        ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def resolve(warehouse_dsn: str, slot: str, resolution: str) -> int:

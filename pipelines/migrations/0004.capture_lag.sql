@@ -51,6 +51,8 @@ create table control.capture_breaks (
     lost_from_lsn bigint,
     lost_to_lsn bigint,
     found_at timestamptz not null default now(),
+    -- A recovery has begun: the new slot's changes lie beyond this position, all earlier ones before it.
+    between_lsn bigint,
     resolved_at timestamptz,
     resolution text,
     check ((resolved_at is null) = (resolution is null))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from uuid import UUID
+from uuid import uuid4
 
 import psycopg
 
@@ -148,7 +148,7 @@ class Client:
     ) -> list[Write]:
         value, kind = self._value(), rng.random()
         if kind < 0.35 or not live:
-            key = str(UUID(int=rng.getrandbits(128), version=4))
+            key = str(uuid4())
             connection.execute(INSERT, (key, value))
             live.append(key)
             return [Write(key, value)]
@@ -160,7 +160,7 @@ class Client:
         if kind < 0.92:
             connection.execute(DELETE, (old,))
             return [Write(old, None)]
-        key = str(UUID(int=rng.getrandbits(128), version=4))
+        key = str(uuid4())
         connection.execute(MOVE, (key, value, old))
         live.append(key)
         return [Write(old, None), Write(key, value)]

@@ -203,5 +203,5 @@ def again(stack: Stack) -> dict[str, int]:
         registry_url=stack.env["MILLRACE_REGISTRY"],
         tables=["customer.customers", "credit.offers"],
         within_s=140,
-        progress=lambda step: print(step),
+        progress=print,
     )

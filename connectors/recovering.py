@@ -1,0 +1,136 @@
+"""Gives the connector a new slot after the old one was lost, and takes all tables again.
+
+Between the old slot's end and the new one's start changes are missing. The tables are read again
+beside the stream; what was deleted in between only shows in that nothing confirms it any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import httpx
+import psycopg
+
+from connectors import config, register
+from connectors.register import ConnectorError
+
+SLOT = "millrace"
+STOP_WITHIN_S = 60.0
+SEGMENT_BYTES = 16 << 20
+# Beyond that the log's position is set with the server stopped (pg_resetwal --next-wal-file).
+STEPS_AT_MOST = 1024
+
+
+def begin_anew(
+    *,
+    connect_url: str,
+    kafka: str,
+    registry_url: str,
+    admin_dsn: str,
+    oltp_host: str,
+    oltp_port: int,
+    oltp_db: str,
+    known_lsn: int,
+    progress: Callable[[str], None] = lambda line: None,
+) -> int:
+    """A position behind everything that was captured before and before everything from now on.
+
+    `known_lsn`: as far as anything captured may reach. A server restored from a copy has a shorter
+    log; it is made longer, or the order of old and new changes would be lost. May be repeated.
+    """
+    settings = config.render(
+        registry_url=registry_url, oltp_host=oltp_host, oltp_port=oltp_port, oltp_db=oltp_db
+    )
+    with httpx.Client(base_url=connect_url, timeout=30) as client:
+        progress("stopping the connector")
+        _stop(client)
+        with psycopg.connect(admin_dsn, autocommit=True) as connection:
+            progress("dropping the slot, lengthening the log where it is too short")
+            _drop(connection)
+            between = _reach(connection, known_lsn)
+        progress("starting without data, at a new slot")
+        _forget(client)
+        _configure(client, {**settings, "snapshot.mode": "no_data"})
+        _ask(client, "PUT", f"/connectors/{config.NAME}/resume")
+    said = {"connect_url": connect_url, "kafka": kafka, "registry_url": registry_url}
+    register.wait_until_streaming(connect_url)
+    progress(register.apply(**said, oltp_host=oltp_host, oltp_port=oltp_port, oltp_db=oltp_db))
+    return between
+
+
+def _stop(client: httpx.Client) -> None:
+    """Stopped, not paused: only then may its offsets be forgotten. Its absence is fine too."""
+    response = client.put(f"/connectors/{config.NAME}/stop")
+    if response.status_code == 404:
+        return
+    if response.is_error:
+        raise ConnectorError(f"Connect does not stop the connector: {response.text[:500]}")
+    deadline = time.monotonic() + STOP_WITHIN_S
+    while time.monotonic() < deadline:
+        answer = client.get(f"/connectors/{config.NAME}/status")
+        if answer.is_success:
+            found = answer.json()
+            if found["connector"]["state"] == "STOPPED" and not found["tasks"]:
+                return
+        time.sleep(0.3)
+    raise ConnectorError(f"the connector did not stop in {STOP_WITHIN_S:.0f} s")
+
+
+def _drop(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "select pg_terminate_backend(active_pid) from pg_replication_slots"
+        " where slot_name = %s and active_pid is not null",
+        (SLOT,),
+    )
+    deadline = time.monotonic() + STOP_WITHIN_S
+    while True:
+        try:
+            connection.execute(
+                "select pg_drop_replication_slot(slot_name) from pg_replication_slots"
+                " where slot_name = %s",
+                (SLOT,),
+            )
+            return
+        except psycopg.errors.ObjectInUse:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+
+
+def _reach(connection: psycopg.Connection, known_lsn: int) -> int:
+    """The log's present end, once it lies beyond what is known."""
+    for _ in range(STEPS_AT_MOST):
+        row = connection.execute("select pg_current_wal_insert_lsn() - '0/0'").fetchone()
+        position = int(row[0]) if row else 0
+        if position > known_lsn:
+            # Something more in the log, so that what follows lies beyond the position.
+            connection.execute("select pg_logical_emit_message(false, 'millrace', 'recovery')")
+            connection.execute("select pg_switch_wal()")
+            return position
+        if known_lsn - position > STEPS_AT_MOST * SEGMENT_BYTES:
+            break
+        connection.execute("select pg_logical_emit_message(false, 'millrace', 'recovery')")
+        connection.execute("select pg_switch_wal()")
+    raise ConnectorError(
+        f"this server's log ends {known_lsn - position:,} bytes before what was captured of the old"
+        " one: stop it and move its position there (pg_resetwal --next-wal-file), then recover"
+    )
+
+
+def _forget(client: httpx.Client) -> None:
+    response = client.delete(f"/connectors/{config.NAME}/offsets")
+    if response.is_error and response.status_code != 404:
+        raise ConnectorError(f"Connect does not forget the offsets: {response.text[:500]}")
+
+
+def _configure(client: httpx.Client, settings: dict[str, str]) -> None:
+    response = client.put(f"/connectors/{config.NAME}/config", json=settings)
+    if response.is_error:
+        raise ConnectorError(f"Connect refuses the settings: {response.text[:500]}")
+
+
+def _ask(client: httpx.Client, method: str, path: str) -> None:
+    response = client.request(method, path)
+    if response.is_error:
+        raise ConnectorError(f"Connect refused {method} {path}: {response.text[:500]}")
