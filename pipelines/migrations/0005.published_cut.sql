@@ -31,17 +31,19 @@ create table control.silver_cuts (
 
 -- What a reader asks first: the newest published cut, and for each table the cut that it shows.
 create view control.shown_cuts as
+with newest as (select max(cut_id) as cut_id from control.published_cut)
+
 select
     p.entity,
     p.cut_id,
     c.lsn,
     c.taken_at,
     n.cut_id as newest_cut_id,
-    coalesce(p.cut_id = n.cut_id, false) as is_newest,
-    p.held_back_by
+    p.held_back_by,
+    coalesce(p.cut_id = n.cut_id, false) as is_newest
 from control.published as p
 left join control.cuts as c on p.cut_id = c.cut_id
-cross join (select max(cut_id) as cut_id from control.published_cut) as n;
+cross join newest as n;
 
 grant select, insert, update on all tables in schema control to warehouse_rw;
 grant select on all tables in schema control to analyst;
