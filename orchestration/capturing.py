@@ -4,44 +4,14 @@ from __future__ import annotations
 
 import dagster as dg
 
-from connectors import offsets
-from orchestration import news, sources
+from orchestration import sources
+from orchestration.capture_looks import look, table_lags
 from orchestration.settings import Settings
 from pipelines.capture import guarding, remembering
 from pipelines.capture.judging import ALARM, BROKEN, lsn
-from schemas import contract, topics
+from pipelines.capture.showing import said
 
 EVERY_S = 60
-
-
-def look(settings: Settings) -> guarding.Look:
-    """One look at the slot, and how far Connect says that it got; both are remembered."""
-    return guarding.look(
-        settings.oltp_admin_dsn,
-        settings.warehouse_dsn,
-        stored=lambda: offsets.stored_lsn(settings.connect),
-    )
-
-
-def require(settings: Settings) -> None:
-    """Nothing is built on a capture that lost changes: raises guarding.CaptureBroken."""
-    guarding.require(look(settings))
-
-
-def table_lags(settings: Settings, found: guarding.Look) -> list[remembering.TableLag]:
-    """Every captured table's lag, remembered as well."""
-    complete = remembering.completeness(settings.warehouse_dsn)
-    ends = news.end_offsets(settings.kafka, topics.captured())
-    waiting = {
-        c.entity: news.newer(
-            {place: end for place, end in ends.items() if place.rpartition(":")[0] == c.topic},
-            complete[c.entity].offsets if c.entity in complete else {},
-        ).get(c.topic, 0)
-        for c in contract.load_all()
-    }
-    lags = remembering.table_lag(found.facts, found.verdict.behind_s, waiting, complete)
-    remembering.remember_tables(settings.warehouse_dsn, found.facts, lags)
-    return lags
 
 
 def capture_guard(settings: Settings) -> dg.SensorDefinition:
@@ -69,12 +39,6 @@ def capture_guard(settings: Settings) -> dg.SensorDefinition:
         return dg.SensorResult(asset_events=[observation(found, lags)])
 
     return sensor
-
-
-def said(found: guarding.Look) -> list[str]:
-    """What is to be told, the worst first; open breaks are told every time."""
-    breaks = [f"{BROKEN}: {guarding.explained(b)}. {guarding.WHAT_TO_DO}" for b in found.breaks]
-    return breaks + [f"{f.level}: {f.said}" for f in found.verdict.findings if f.level != BROKEN]
 
 
 def observation(found: guarding.Look, lags: list[remembering.TableLag]) -> dg.AssetObservation:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connectors import offsets, recovering, snapshotting
-from orchestration import capturing
+from orchestration import capture_looks
 from orchestration.settings import Settings
 from pipelines.capture import reading, remembering, unconfirmed
 from pipelines.capture.guarding import Look
@@ -45,7 +45,7 @@ def recover(
     steps: Callable[[snapshotting.Step], None] = lambda step: None,
 ) -> Recovered:
     """Everything up to the tick and the certificate that follow. Needs the connector's Connect."""
-    found = capturing.look(settings)
+    found = capture_looks.look(settings)
     between = _begun(found)
     if between is None:
         between = _new_slot(settings, found, progress)

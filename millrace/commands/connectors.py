@@ -97,13 +97,13 @@ def recover(
     good the deletes that nobody captured. May be interrupted and repeated.
     """
     from connectors.register import ConnectorError
-    from orchestration import capturing, recovering
+    from orchestration import capture_looks, recovering
     from orchestration.settings import Settings
     from pipelines.capture import guarding
 
     addresses("postgres", "kafka", "registry", "connect")
     settings = Settings()
-    found = capturing.look(settings)
+    found = capture_looks.look(settings)
     for each in found.breaks:
         typer.echo(f"broken: {guarding.explained(each)}")
     if not found.breaks and not force:

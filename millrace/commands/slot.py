@@ -16,17 +16,17 @@ from rich.text import Text
 
 from millrace.stack.errors import StackError
 from millrace.watching.screen import sparkline
-from orchestration import capturing
+from orchestration import capture_looks
 from orchestration.settings import Settings
 from pipelines.capture import guarding, remembering
 from pipelines.capture.judging import Facts, lsn
 from pipelines.capture.remembering import TableLag
+from pipelines.capture.showing import said, size
 
 COLOURS = {"ok": "green", "warning": "yellow", "alarm": "red", "broken": "bold red"}
 EXIT = {"ok": 0, "warning": 0, "alarm": 1, "broken": 2}
 PLOT_WIDTH = 60
 TABLES_SHOWN = 8
-UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def slot(
@@ -40,7 +40,7 @@ def slot(
     """
     settings = Settings()
     try:
-        found = capturing.look(settings)
+        found = capture_looks.look(settings)
         history = remembering.looks(
             settings.warehouse_dsn, found.facts.slot, timedelta(minutes=minutes)
         )
@@ -49,7 +49,7 @@ def slot(
     lags: list[TableLag] = []
     why = ""
     try:
-        lags = capturing.table_lags(settings, found)
+        lags = capture_looks.table_lags(settings, found)
     except Exception as error:  # without Kafka the slot is still worth a look
         why = f"the tables' lag is unknown: {error}"
     if as_json:
@@ -59,7 +59,7 @@ def slot(
         console.print(_slot(found))
         console.print(_plots(history, minutes))
         console.print(_tables(lags, tables) if lags else Text(why, "yellow"))
-        for line in capturing.said(found):
+        for line in said(found):
             level, _, rest = line.partition(": ")
             console.print(Text.assemble((f"{level} ", COLOURS[level]), rest), soft_wrap=True)
     raise typer.Exit(EXIT[found.level])
@@ -78,28 +78,6 @@ def report(found: guarding.Look, lags: Sequence[TableLag]) -> dict[str, Any]:
         "breaks": [asdict(b) for b in found.breaks],
         "tables": [asdict(lag) for lag in lags],
     }
-
-
-def line(found: guarding.Look) -> str:
-    """The slot in one line."""
-    facts = found.facts
-    if not facts.exists:
-        return f"slot {facts.slot} is not there"
-    limit = f" of {size(facts.limit_bytes)}" if facts.limit_bytes else ""
-    return (
-        f"slot {facts.slot} {found.level}: keeps {size(facts.kept_bytes)}{limit},"
-        f" {size(facts.behind_bytes)} and {found.verdict.behind_s:.0f} s behind"
-    )
-
-
-def size(number: int | None) -> str:
-    """Bytes for people."""
-    if number is None:
-        return "-"
-    for name, length in UNITS:
-        if abs(number) >= length:
-            return f"{number / length:.1f} {name}"
-    return f"{number} B"
 
 
 def _slot(found: guarding.Look) -> Table:

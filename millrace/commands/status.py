@@ -17,6 +17,7 @@ from millrace.stack import Stack
 from millrace.stack.parts import ALL
 from millrace.stack.supervision import State
 
+CAPTURE_COLOURS = {"ok": "green", "warning": "yellow", "alarm": "red", "broken": "bold red"}
 COLOURS = {"RUNNING": "green", "STARTING": "yellow", "STOPPED": "dim"}
 
 
@@ -53,11 +54,31 @@ def _report(found: Stack, states: dict[str, State]) -> dict[str, Any]:
         "parts": [_part(found, states[name], behind.get(name)) for name in ALL],
         "groups_behind_messages": groups,
         "slots_behind_bytes": slots,
+        "capture": _capture(env) if "postgres" in up else None,
         "layers": [
             {"layer": layer.layer, "at": layer.at, "meaning": layer.meaning}
             for layer in (freshness.of_layers(env) if "postgres" in up else [])
         ],
     }
+
+
+def _capture(env: dict[str, str]) -> dict[str, str] | None:
+    """The guard's word on the slot."""
+    import psycopg
+
+    from connectors import offsets
+    from pipelines.capture import guarding, showing
+
+    try:
+        found = guarding.look(
+            env["MILLRACE_OLTP_ADMIN_DSN"],
+            env["MILLRACE_WAREHOUSE_DSN"],
+            stored=lambda: offsets.stored_lsn(env["MILLRACE_CONNECT"]),
+        )
+    except psycopg.Error:
+        return None
+    worst = "; ".join(showing.said(found)[:2])
+    return {"level": found.level, "slot": showing.line(found), "findings": worst}
 
 
 def _part(found: Stack, state: State, behind: str | None) -> dict[str, Any]:
@@ -101,6 +122,10 @@ def _draw(report: dict[str, Any]) -> None:
             part["behind"] or "",
         )
     console.print(table)
+    if capture := report["capture"]:
+        console.print()
+        text = Text.assemble((capture["slot"], CAPTURE_COLOURS[capture["level"]]))
+        console.print(text.append(f"  {capture['findings']}" if capture["findings"] else ""))
     if report["layers"]:
         console.print()
         console.print(_layers(report["layers"]))
