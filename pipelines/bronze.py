@@ -172,7 +172,8 @@ def _explained(error: str) -> str:
     if "data loss" in error.lower() or "failOnDataLoss" in error:
         return (
             "Kafka no longer has records that bronze has not read (retention passed, or the topic "
-            "was made again): take a new snapshot of the source, then reconcile. When only topics "
-            f"are concerned that bronze has not read before, {checkpoint.REMEDY}. {error}"
+            "was made again). `millrace lake recover --give-up` reads on with what there is and "
+            "writes down what is not; then take a new snapshot of those tables and certify. "
+            f"{error}"
         )
     return f"reading Kafka failed: {error}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -55,7 +55,7 @@ def check(folder: Path, progress: Progress = lambda table: None) -> list[Damage]
     bronze = lake.bronze(folder)
     is_readable = not any(d.table == bronze and d.kind in (Kind.LOG, Kind.DATA) for d in found)
     if is_readable and (bronze / "_delta_log").is_dir():
-        found += places(bronze)
+        found += places(bronze, checkpoint.given_up(folder))
     if not any(d.table == bronze and d.kind == Kind.LOG for d in found):
         found += _checkpoint(folder, bronze)
     return found
@@ -107,8 +107,9 @@ def file_fault(file: Path, size: int | None = None) -> str | None:
     return None if wrong is None else f"differs from its checksum at byte {wrong:,}"
 
 
-def places(bronze: Path) -> Iterator[Damage]:
+def places(bronze: Path, given_up: Sequence[checkpoint.Lost] = ()) -> Iterator[Damage]:
     """Gaps and repeats in bronze's Kafka partitions, an entity at a time."""
+    known = set(given_up)
     by_entity: dict[str, list[Path]] = {}
     for name, file in delta_log.read(bronze).files.items():
         by_entity.setdefault(file.partition["entity"], []).append(bronze / name)
@@ -118,8 +119,9 @@ def places(bronze: Path) -> Iterator[Damage]:
             offsets.sort()
             before = None
             for offset in offsets:
-                if before is not None and offset > before + 1:
-                    gaps.append((topic, partition, before + 1, offset))
+                gap = (topic, partition, (before or 0) + 1, offset)
+                if before is not None and offset > before + 1 and gap not in known:
+                    gaps.append(gap)
                 repeats += offset == before
                 before = offset
         where = bronze / f"entity={entity}"

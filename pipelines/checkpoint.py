@@ -26,6 +26,8 @@ REMEDY = "`millrace lake recover` makes a new one from bronze's own last offsets
 
 # topic -> partition (as JSON writes it) -> the next offset to read
 Offsets = Mapping[str, Mapping[str, int]]
+# topic, partition, the first offset that is lost, the first after it
+Lost = tuple[str, int, int, int]
 
 
 class CheckpointUnfit(RuntimeError):
@@ -121,6 +123,22 @@ def renew(folder: Path, name: str, last_batch: int, ends: Offsets) -> Path | Non
     checkpoint.mkdir()
     _settled(checkpoint / "metadata", json.dumps({"id": made.checkpoint}))
     return aside
+
+
+def given_up(folder: Path) -> list[Lost]:
+    """The offsets that were lost for good, and known to be."""
+    place = lake.bronze_lost(folder)
+    if not place.exists():
+        return []
+    found = json.loads(place.read_text(encoding="utf-8"))
+    return [(topic, partition, start, end) for topic, partition, start, end in found]
+
+
+def give_up(folder: Path, lost: list[Lost]) -> None:
+    """Write down that these offsets will never be read."""
+    place = lake.bronze_lost(folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _settled(place, json.dumps(sorted({*given_up(folder), *lost})))
 
 
 def _wrong(folder: Path, last_batch: int, noted: str | None) -> Iterator[str]:

@@ -44,7 +44,7 @@ def heal_bronze(
         done = [_forget_sums(damage) for damage in own if damage.kind == Kind.SUMS]
         if any(damage.kind == Kind.LOG for damage in own):
             done.append(_heal_log(spark, folder, own))
-            own = [*checking.damages(lake.bronze(folder)), *checking.places(lake.bronze(folder))]
+            own = [*checking.damages(lake.bronze(folder)), *_places(folder)]
         by_entity: dict[str, list[Damage]] = {}
         for damage in own:
             if damage.kind in (Kind.DATA, Kind.GAP) and damage.entity:
@@ -173,6 +173,10 @@ def _lost_places(
         for partition, offsets in sorted(wanted.items())
         for start, end in _spans(sorted(offsets - have.get((topic, partition), set())))
     ]
+
+
+def _places(folder: Path) -> Iterable[Damage]:
+    return checking.places(lake.bronze(folder), checkpoint.given_up(folder))
 
 
 def _spans(offsets: list[int]) -> Iterable[tuple[int, int]]:

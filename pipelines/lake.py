@@ -22,6 +22,11 @@ def bronze_anchor(lake: Path) -> Path:
     return lake / "checkpoints" / "bronze.json"
 
 
+def bronze_lost(lake: Path) -> Path:
+    """Offsets that Kafka lost before bronze had read them, and that somebody gave up."""
+    return lake / "checkpoints" / "bronze.lost.json"
+
+
 def all_silver(lake: Path) -> Path:
     """Where the folders of the entities are."""
     return lake / "silver"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,22 @@ class Place:
 def count(places: Sequence[Place]) -> int:
     """How many offsets that is."""
     return sum(place.end - place.start for place in places)
+
+
+def beginnings(kafka: str, topics: Iterable[str]) -> dict[str, dict[str, int]]:
+    """topic -> partition -> the first offset that Kafka still has."""
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    existing = admin.list_topics(timeout=TIMEOUT_S).topics
+    wanted = {
+        TopicPartition(topic, partition): OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        for topic in topics
+        if topic in existing
+        for partition in existing[topic].partitions
+    }
+    found: dict[str, dict[str, int]] = {}
+    for at, future in admin.list_offsets(wanted, request_timeout=TIMEOUT_S).items():
+        found.setdefault(at.topic, {})[str(at.partition)] = future.result().offset
+    return found
 
 
 def refetch(spark: SparkSession, kafka: str, places: Sequence[Place]) -> DataFrame:

@@ -110,21 +110,29 @@ def check(as_json: As_json = False) -> None:
 
 
 @app.command()
-def recover() -> None:
+def recover(
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="Also what Kafka lost before bronze had read it.")
+    ] = False,
+) -> None:
     """Give bronze a checkpoint that fits it, made from its own last offsets.
 
-    Nothing is read twice and nothing left out; a checkpoint that fits is left alone.
+    Nothing is read twice and nothing left out; a checkpoint that fits is left alone. What Kafka no
+    longer has stops bronze until it is given up: then snapshot those tables again.
     """
     from pipelines import recovering
 
     with lakehouse.opened("recover") as lake:
-        done = recovering.recover(lake.spark, lake.folder)
+        gone_from = lake.settings.kafka if give_up else None
+        done = recovering.recover(lake.spark, lake.folder, gone_from)
     if not done.was_needed:
         typer.echo("Nothing to recover: the checkpoint fits the table.")
         return
     typer.echo(f"why: {done.reason}")
     typer.echo(f"reading goes on after {done.partitions} partitions' last offsets, with batch"
                f" {done.next_batch}")  # fmt: skip
+    for topic, partition, start, end in done.lost:
+        typer.echo(f"given up: {topic} {partition}@{start}..{end - 1}; snapshot the table again")
     if done.aside:
         typer.echo(f"the old checkpoint is kept in {done.aside}")
 

@@ -3,9 +3,11 @@
 import shutil
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from pipelines import bronze, delta, lake, recovering
-from tests.faults.lakes import EVENT, is_whole, produce, rows_of
+from pipelines import bronze, checking, delta, lake, recovering
+from tests.faults.lakes import EVENT, FORGOTTEN, is_whole, produce, rows_of
 
 pytestmark = [pytest.mark.spark, pytest.mark.stack]
 
@@ -93,6 +95,29 @@ def test_a_checkpoint_that_does_not_fit_is_refused_and_made_anew(
     is_whole(rows_of(spark, folder), keys | fresh)
     assert bronze.ingest(spark, folder, broker).rows == {}
     assert not recovering.recover(spark, folder).was_needed
+
+
+def test_what_kafka_lost_before_it_was_read_is_given_up_only_by_word(
+    spark, broker, lake_of_two
+) -> None:
+    folder, keys = lake_of_two
+    kept = produce(broker, 4, 30, to=(FORGOTTEN,))
+    bronze.ingest(spark, folder, broker)
+    produce(broker, 5, 60, to=(FORGOTTEN,))
+    ends = recovering.next_offsets(delta.read(spark, lake.bronze(folder)))[FORGOTTEN]
+    gone = {int(number): at + 5 for number, at in ends.items()}
+    admin = AdminClient({"bootstrap.servers": broker})
+    places = [TopicPartition(FORGOTTEN, number, at) for number, at in gone.items()]
+    for future in admin.delete_records(places).values():
+        future.result()
+    with pytest.raises(bronze.BronzeError, match="recover --give-up"):
+        bronze.ingest(spark, folder, broker)
+    assert not recovering.recover(spark, folder).was_needed
+    done = recovering.recover(spark, folder, gone_from=broker)
+    assert {number: end for _, number, _, end in done.lost} == gone
+    assert bronze.ingest(spark, folder, broker).rows["payments"] == 60 - 5 * len(gone)
+    assert keys | kept <= {bytes(r["key"]) for r in rows_of(spark, folder)}
+    assert checking.check(folder) == []
 
 
 def test_events_are_kept_too_and_start_no_tick(filled) -> None:

@@ -39,6 +39,11 @@ def source(built, tmp_path):
     return replace(built, folder=tmp_path / "lake")
 
 
+def damage(folder) -> list[checking.Damage]:
+    """What is wrong with the files; records made by hand come from no checkpoint."""
+    return [d for d in checking.check(folder) if d.kind != Kind.CHECKPOINT]
+
+
 def rebuilt(s, everything):
     return rebuilding.rebuild(s.spark, s.folder, s.contract, everything, s.schemas.get)
 
@@ -86,8 +91,10 @@ def test_a_replay_changes_nothing_that_is_right_and_brings_what_is_not(source, e
     assert build_silver(*args).rows_in == 1
 
 
-@pytest.mark.parametrize("layer", ["current", "history"])
-@pytest.mark.parametrize("how", ["data gone", "data flipped", "log gone"])
+@pytest.mark.parametrize(
+    ("layer", "how"),
+    [("history", "data gone"), ("current", "data flipped"), ("history", "log gone")],
+)
 def test_damaged_silver_is_named_and_built_anew(source, everything, layer, how) -> None:
     s = source
     table = getattr(lake, layer)(s.folder, s.contract)
@@ -101,10 +108,10 @@ def test_damaged_silver_is_named_and_built_anew(source, everything, layer, how) 
         file.write_bytes(data)
     else:
         file.unlink()
-    found = checking.check(s.folder)
+    found = damage(s.folder)
     assert [(d.table, d.file) for d in found] == [(table, file)]
     healing.heal_silver(s.folder, found, lambda entity: rebuilt(s, everything))
-    assert checking.check(s.folder) == []
+    assert damage(s.folder) == []
     assert rebuilding.checksum(s.spark, s.folder, s.contract) == before
 
 
@@ -113,7 +120,7 @@ def test_damaged_quarantine_is_judged_again(source, everything) -> None:
     table = lake.quarantine(s.folder)
     (file,) = delta_log.read(table).files
     (table / file).unlink()
-    (found,) = checking.check(s.folder)
+    (found,) = damage(s.folder)
     assert found.kind == Kind.DATA
     (done,) = healing.heal_quarantine(s.spark, s.folder, [found])
     again = done.again[s.contract.entity]
@@ -150,7 +157,7 @@ def test_care_leaves_few_files_and_the_same_rows(source) -> None:
     state = delta_log.read(table)
     assert (state.rows, state.partitioned_by) == (33, ("entity",))
     assert state.marks["bronze:test"] == 2
-    assert checking.check(s.folder) == []
+    assert damage(s.folder) == []
     stored = {row.name: row for row in care.storage(s.folder)}
     assert stored["bronze"].rows == 33
     assert stored["silver/customers/current"].rows == 20
