@@ -20,6 +20,9 @@ STOP_WITHIN_S = 60.0
 SEGMENT_BYTES = 16 << 20
 # Beyond that the log's position is set with the server stopped (pg_resetwal --next-wal-file).
 STEPS_AT_MOST = 1024
+# A change carries the low 32 bits of its transaction's number.
+EPOCH = 1 << 32
+NUMBERS_AT_MOST = 5_000_000
 
 
 def begin_anew(
@@ -32,12 +35,14 @@ def begin_anew(
     oltp_port: int,
     oltp_db: str,
     known_lsn: int,
+    known_transaction: int | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> int:
     """A position behind everything that was captured before and before everything from now on.
 
-    `known_lsn`: as far as anything captured may reach. A server restored from a copy has a shorter
-    log; it is made longer, or the order of old and new changes would be lost. May be repeated.
+    `known_lsn`, `known_transaction`: as far as anything captured may reach. A server restored from
+    a copy has a shorter log and counts its transactions from earlier on; both are brought beyond,
+    or what is old and what is new could not be told apart. May be repeated.
     """
     settings = config.render(
         registry_url=registry_url, oltp_host=oltp_host, oltp_port=oltp_port, oltp_db=oltp_db
@@ -48,6 +53,7 @@ def begin_anew(
         with psycopg.connect(admin_dsn, autocommit=True) as connection:
             progress("dropping the slot, lengthening the log where it is too short")
             _drop(connection)
+            _pass(connection, known_transaction)
             between = _reach(connection, known_lsn)
         progress("starting without data, at a new slot")
         _forget(client)
@@ -116,6 +122,23 @@ def _reach(connection: psycopg.Connection, known_lsn: int) -> int:
         f"this server's log ends {known_lsn - position:,} bytes before what was captured of the old"
         " one: stop it and move its position there (pg_resetwal --next-wal-file), then recover"
     )
+
+
+def _pass(connection: psycopg.Connection, known_transaction: int | None) -> None:
+    """Use up the numbers of transactions that a lost primary has given out."""
+    row = connection.execute("select pg_current_xact_id()::text::bigint").fetchone()
+    now = int(row[0]) if row else 0
+    missing = ((known_transaction or now) - now) % EPOCH
+    if 0 < missing <= NUMBERS_AT_MOST:
+        connection.execute(
+            "do $$ begin for n in 1 .. "
+            f"{missing} loop perform pg_current_xact_id(); commit; end loop; end $$"
+        )
+    elif missing and missing < EPOCH // 2:
+        raise ConnectorError(
+            f"this server's transactions are {missing:,} behind those that were captured of the old"
+            " one: stop it and set the next one beyond (pg_resetwal --next-transaction-id)"
+        )
 
 
 def _forget(client: httpx.Client) -> None:

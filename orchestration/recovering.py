@@ -21,6 +21,7 @@ from schemas.contract import Contract
 
 # What a server that is not the old one may have sent beyond the last look.
 MARGIN_BYTES = 16 << 20
+MARGIN_TRANSACTIONS = 10_000
 ELSEWHERE = frozenset({"other_server", "other_timeline", "older_copy"})
 CAPTURE_WITHIN_S = 300.0
 
@@ -117,10 +118,16 @@ def _new_slot(settings: Settings, found: Look, progress: Progress) -> int:
         offsets.stored_lsn(settings.connect) or 0,
         remembering.furthest_lsn(settings.warehouse_dsn, reading.SLOT),
     )
+    transaction = None
     if ELSEWHERE & {b.kind for b in found.breaks}:
         known += MARGIN_BYTES
+        transaction = offsets.stored_transaction(settings.connect)
     return recovering.begin_anew(
-        **addresses(settings), admin_dsn=settings.oltp_admin_dsn, known_lsn=known, progress=progress
+        **addresses(settings),
+        admin_dsn=settings.oltp_admin_dsn,
+        known_lsn=known,
+        known_transaction=transaction and transaction + MARGIN_TRANSACTIONS,
+        progress=progress,
     )
 
 
