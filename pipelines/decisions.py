@@ -21,6 +21,8 @@ from pipelines import lake
 
 HELD, FIXED, RELEASED, APPLIED = STATES = ("held", "fixed", "released", "applied")
 BUILD = "build"
+# Rule and message of each.
+Reasons = tuple[tuple[str, str], ...]
 
 # The same change is the same wherever it was delivered; what cannot be read is its place.
 IDENTITY = (
@@ -50,7 +52,7 @@ class Row:
     identity: str
     place: Place
     patch: Mapping[str, str | None] | None = None
-    reasons: tuple[tuple[str, str], ...] = ()
+    reasons: Reasons = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import decisions, delta_log, lake
-from pipelines.decisions import HELD, Decision, Place, Standing
+from pipelines.decisions import HELD, Decision, Place, Reasons, Standing
 
 COLUMNS = ("topic", "partition", "offset", "key", "op", "lsn", "reasons", "quarantined_at")
 BYTES = ("value", "value_schema_id", "key_schema_id")
@@ -30,7 +30,7 @@ class Quarantined:
     key: bytes | None
     op: str | None
     lsn: int | None
-    reasons: tuple[tuple[str, str], ...]
+    reasons: Reasons
     first_seen_at: datetime
     last_seen_at: datetime
     times: int
@@ -164,7 +164,7 @@ def _place(row: dict[str, Any]) -> Place:
     return Place(row["topic"], row["partition"], row["offset"])
 
 
-def _reasons(row: dict[str, Any], standing: Standing | None) -> tuple[tuple[str, str], ...]:
+def _reasons(row: dict[str, Any], standing: Standing | None) -> Reasons:
     """Those of the last time it was judged."""
     if standing and standing.row.reasons:
         return standing.row.reasons

@@ -9,18 +9,18 @@ same state, so a build that dies before it has written down what it applied repe
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines import cdc, decisions, delta, lake
-from pipelines.decisions import DecidedMeanwhile, Decision, Place, Row
+from pipelines.decisions import DecidedMeanwhile, Decision, Place, Reasons
 from schemas.contract import Contract
 
 COORDINATES = ["topic", "partition", "offset"]
-RECORD = ("entity", *COORDINATES, "key", "value", "key_schema_id", "value_schema_id", "batch_id",
-          "ingested_at")  # fmt: skip
 TRIES = 10
 
 
@@ -34,7 +34,7 @@ def released(
     states = (decisions.RELEASED, decisions.APPLIED) if again else (decisions.RELEASED,)
     stand = decisions.standing(decisions.all_of(lake_folder, contract.entity))
     rows = decisions.by_state(stand, *states)
-    if not rows or not delta.exists(lake.quarantine(lake_folder)):
+    if not rows:
         return None
     wanted = spark.createDataFrame(
         [
@@ -43,8 +43,12 @@ def released(
         ],
         "topic string, partition int, offset bigint, patch string",
     )
-    kept = delta.read(spark, lake.quarantine(lake_folder)).where(F.col("entity") == contract.entity)
-    return kept.select(*RECORD).join(F.broadcast(wanted), COORDINATES)
+    offsets = [row.place.offset for row in rows]
+    # Bronze has the bytes for ever; the bounds spare most of its files.
+    arrived = delta.read(spark, lake.bronze(lake_folder)).where(
+        (F.col("entity") == contract.entity) & F.col("offset").between(min(offsets), max(offsets))
+    )
+    return arrived.join(F.broadcast(wanted), COORDINATES)
 
 
 def joined(arrived: DataFrame, released_: DataFrame) -> DataFrame:
@@ -86,41 +90,42 @@ def settle(
     found = (
         judged.where("_patch is not null and _visible")
         .selectExpr(
-            "_topic", "_partition", "_offset", "_key", "_op", "_lsn",
+            "_topic",
+            "_partition",
+            "_offset",
             "transform(_reasons, x -> array(x.rule, x.message)) as reasons",
         )
         .collect()
-    )  # fmt: skip
-    valid: dict[str, Row] = {}
-    broken: dict[str, Row] = {}
+    )
+    valid: dict[Place, Reasons] = {}
+    broken: dict[Place, Reasons] = {}
     for record in found:
         place = Place(record["_topic"], record["_partition"], record["_offset"])
-        name = decisions.identity(
-            contract.entity, place, record["_key"], record["_op"], record["_lsn"]
-        )
         reasons = tuple((rule, message) for rule, message in record["reasons"])
-        (broken if reasons else valid)[name] = Row(name, place, reasons=reasons)
+        (broken if reasons else valid)[place] = reasons
     _write_down(lake_folder, contract.entity, decisions.APPLIED, valid, f"applied at tick {tick}")
     _write_down(lake_folder, contract.entity, decisions.HELD, broken, "it is still broken")
 
 
-def _write_down(lake_folder: Path, entity: str, state: str, rows: dict[str, Row], why: str) -> None:
+def _write_down(
+    lake_folder: Path, entity: str, state: str, taken: Mapping[Place, Reasons], why: str
+) -> None:
     """What has happened is written down whatever else was decided meanwhile."""
     for _ in range(TRIES):
         after = decisions.last(lake_folder, entity)
-        stand = decisions.standing(decisions.all_of(lake_folder, entity))
-        # The patch stays with the change: a build from the start lays it over again.
+        stand = decisions.standing(decisions.all_of(lake_folder, entity)).values()
+        # By place: what could not be read before may say now which change it is. The patch stays
+        # with it: a build from the start lays it over again.
         news = tuple(
-            Row(row.identity, row.place, stand[name].row.patch, row.reasons)
-            for name, row in rows.items()
-            if name in stand and stand[name].state != state
+            replace(one.row, reasons=taken[one.row.place])
+            for one in stand
+            if one.row.place in taken and one.state != state
         )
         if not news:
             return
+        made = Decision(state, news, decisions.BUILD, why)
         try:
-            decisions.decide(
-                lake_folder, entity, Decision(state, news, decisions.BUILD, why), after
-            )
+            decisions.decide(lake_folder, entity, made, after)
         except DecidedMeanwhile:
             continue
         return
