@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -23,6 +25,8 @@ class JarsMissing(RuntimeError):
 
 def build(settings: Settings) -> SparkSession:
     """The session of this process: built on the first call, the same one afterwards."""
+    # Folds in Python run on this interpreter, unless a cluster has its own.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(settings.spark_master).appName("millrace")
     for name, value in _options(settings).items():
         builder = builder.config(name, value)
