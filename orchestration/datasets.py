@@ -47,6 +47,10 @@ class Datasets:
         folder = self.lake.absolute() / "quarantine"
         return Dataset("file", str(folder / f"entity={contract.entity}"))
 
+    def projection(self, name: str) -> Dataset:
+        """A read model in the lake."""
+        return Dataset("file", str(self.lake.absolute() / "projections" / name))
+
     def warehouse(self, table: str) -> Dataset:
         """A table of the warehouse, given as schema.table."""
         return _postgres(self.warehouse_dsn, table)

@@ -8,7 +8,8 @@ an event arrived; the others are small and made whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,12 +46,17 @@ Tables = Mapping[str, DataFrame]
 
 @dataclass(frozen=True)
 class Built:
-    """What one build did; `rows` is None where there was no news. Keeps count of what waits."""
+    """What one build did; `rows` is None where there was no news.
+
+    `waiting` events are not in the cut, `unreadable` ones say nothing. `differing` applications
+    have another status in silver than their events tell.
+    """
 
     name: str
     rows: int | None = None
     waiting: int = 0
     unreadable: int = 0
+    differing: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,10 @@ DERIVED = (
         ("provider_id",),
     ),
 )
+# What is read of silver: by the derived ones, and to link events and compare their end.
+INPUTS = tuple(
+    sorted({"applications", "offers", "active_credits", *(e for d in DERIVED for e in d.inputs)})
+)
 NAMES = (TIMELINE, STATES, *(name for each in DERIVED for name in each.tables))
 
 
@@ -101,12 +111,22 @@ def build(
 ) -> list[Built]:
     """Bring every read model to the cut; silver must be there already. `anew` forgets what was."""
     with delta.writing(lake.projections(folder)):
+        if anew:
+            forget(folder, NAMES)
         # A session of its own: its settings are for small tables.
         session = spark.newSession()
-        built = _applications(session, folder, cut, writer_schemas, anew)
+        built = _applications(session, folder, cut, writer_schemas)
         for each in DERIVED:
-            built += _derived(session, folder, each, cut, anew)
+            built += _derived(session, folder, each, cut)
         return built
+
+
+def forget(folder: Path, names: Iterable[str]) -> list[str]:
+    """Remove these read models, so that the next build makes them anew; those that there were."""
+    there = [name for name in names if lake.projection(folder, name).is_dir()]
+    for name in there:
+        shutil.rmtree(lake.projection(folder, name))
+    return there
 
 
 def complete_through(folder: Path, name: str) -> datetime | None:
@@ -115,7 +135,7 @@ def complete_through(folder: Path, name: str) -> datetime | None:
     return datetime.fromisoformat(told) if told else None
 
 
-def _derived(spark: SparkSession, folder: Path, each: Derived, cut: Cut, anew: bool) -> list[Built]:
+def _derived(spark: SparkSession, folder: Path, each: Derived, cut: Cut) -> list[Built]:
     of = [contracts.load(entity) for entity in each.inputs]
     where = lake.history if each.of_history else lake.current
     paths = {c.entity: where(folder, c) for c in of}
@@ -124,7 +144,7 @@ def _derived(spark: SparkSession, folder: Path, each: Derived, cut: Cut, anew: b
     is_due = noted.get("due_us") is not None and noted["due_us"] < _us(cut.taken_at)
     are_there = all(delta.exists(lake.projection(folder, name)) for name in each.tables)
     note = {"versions": versions, "taken_at": cut.taken_at.isoformat()}
-    if are_there and noted.get("versions") == versions and not is_due and not anew:
+    if are_there and noted.get("versions") == versions and not is_due:
         _note(folder, each.tables[0], noted | note)
         return [Built(name) for name in each.tables]
     _tune(spark, list(paths.values()))
@@ -146,9 +166,9 @@ def _derived(spark: SparkSession, folder: Path, each: Derived, cut: Cut, anew: b
 
 
 def _applications(
-    spark: SparkSession, folder: Path, cut: Cut, writer_schemas: WriterSchemas, anew: bool
+    spark: SparkSession, folder: Path, cut: Cut, writer_schemas: WriterSchemas
 ) -> list[Built]:
-    noted = {} if anew else _noted(folder, TIMELINE)
+    noted = _noted(folder, TIMELINE)
     source = bronze.source(folder)
     are_there = all(delta.exists(lake.projection(folder, name)) for name in (TIMELINE, STATES))
     is_known = are_there and noted.get("source") == source
@@ -157,8 +177,9 @@ def _applications(
     news = _news(spark, folder, source, since)
     note = {"source": source, "taken_at": cut.taken_at.isoformat()}
     if news is None:
+        differing = _differing(spark, folder, noted, note)
         _note(folder, TIMELINE, note | {"since": since, "unreadable": unreadable})
-        return [Built(TIMELINE, unreadable=unreadable), Built(STATES)]
+        return [Built(TIMELINE, unreadable=unreadable), Built(STATES, differing=differing)]
     _tune(spark, [lake.projection(folder, name) for name in (TIMELINE, STATES)])
     ids = news.where("value_schema_id is not null").select("value_schema_id").distinct().collect()
     decoded = events.decoded(news, {i: writer_schemas(i) for (i,) in ids}, cut).persist()
@@ -168,19 +189,45 @@ def _applications(
             "count_if(not _visible)",
             "min(if(_visible, null, batch_id))",
             "max(batch_id)",
-            "count_if(_visible and problem is not null)",
+            "count_if(problem is not null)",
             f"count_if({good})",
         ).collect()[0]
         rows = (0, 0)
         if visible:
             rows = _fold(spark, folder, decoded.where(good).select(*timeline.EVENT))
+        # What waits is read again, with all of its batch and later: it changes nothing twice.
+        since = last if first_waiting is None else max(since, first_waiting - 1)
+        seen_off = f"problem is not null and batch_id <= {since}"
+        passed = decoded.where(seen_off).count() if failed else 0
     finally:
         decoded.unpersist()
-    # What waits is read again, with all that came in its batch or later: it changes nothing twice.
-    since = last if first_waiting is None else max(since, first_waiting - 1)
-    unreadable += failed
-    _note(folder, TIMELINE, note | {"since": since, "unreadable": unreadable})
-    return [Built(TIMELINE, rows[0], waiting, unreadable), Built(STATES, rows[1])]
+    differing = _differing(spark, folder, noted, note)
+    _note(folder, TIMELINE, note | {"since": since, "unreadable": unreadable + passed})
+    told, ended = rows
+    return [
+        Built(TIMELINE, told, waiting, unreadable + failed),
+        Built(STATES, ended, differing=differing),
+    ]
+
+
+def _differing(
+    spark: SparkSession, folder: Path, noted: Mapping[str, Any], note: dict[str, Any]
+) -> int:
+    """Applications whose events tell another end than their row; counted when either has news."""
+    contract = contracts.load("applications")
+    paths = (lake.projection(folder, STATES), lake.current(folder, contract))
+    note["compared"] = [delta.last_version(path) for path in paths]
+    if noted.get("compared") == note["compared"] or delta.NEVER in note["compared"]:
+        note["differing"] = noted.get("differing", 0)
+    else:
+        told, rows = (delta.read(spark, path) for path in paths)
+        both = (
+            told.where("status is not null")
+            .alias("t")
+            .join(rows.where("not _is_deleted").alias("s"), "application_id")
+        )
+        note["differing"] = both.where("t.status <> s.status").count()
+    return int(note["differing"])
 
 
 def _fold(spark: SparkSession, folder: Path, incoming: DataFrame) -> tuple[int, int]:
