@@ -9,7 +9,7 @@ import pytest
 
 from millrace.stack.layout import CHECKOUT
 from pipelines import bronze, checking, delta, lake
-from tests.faults.lakes import INGEST, is_whole, killed, produce, rows_of
+from tests.faults.lakes import FORGOTTEN, INGEST, is_whole, killed, produce, rows_of
 
 pytestmark = [pytest.mark.spark, pytest.mark.stack]
 JARS = str(CHECKOUT / ".jars")
@@ -62,20 +62,19 @@ def is_half_seen(spark, folder: Path) -> None:
 
 @pytest.mark.long
 def test_a_driver_that_runs_out_of_memory_loses_nothing(spark, broker, tmp_path, seed) -> None:
-    """As if it had been killed: the next run, with room enough, goes on."""
-    keys = produce(broker, seed, 40, bytes_each=900_000)
+    """As if it had been killed: the next run, in smaller batches, goes on."""
+    keys = produce(broker, seed, 450, bytes_each=900_000, to=(FORGOTTEN,))
     small = INGEST.replace(
         "Settings(lake=lake, jars=jars)",
         "Settings(lake=lake, jars=jars, spark_driver_memory='480m')",
-    ).replace(
-        "spark = session",
-        "session.LOCAL_JAVA += ' -XX:+ExitOnOutOfMemoryError -Xmx150m'\nspark = session",
-    )
+    ).replace("spark = ", "session.LOCAL_JAVA += ' -XX:+ExitOnOutOfMemoryError'\nspark = ")
     arguments = [str(tmp_path), JARS, broker, "100000"]
     process = subprocess.run(
         [sys.executable, "-c", small, *arguments], timeout=200, capture_output=True, check=False
     )
     print(process.returncode, process.stderr.decode()[-300:])
+    assert process.returncode != 0, "it had room enough: nothing was tested"
+    is_half_seen(spark, tmp_path)
     bronze.ingest(spark, tmp_path, broker)
     is_whole(rows_of(spark, tmp_path), keys)
     assert checking.check(tmp_path) == []
