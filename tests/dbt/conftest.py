@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from schemas import contract
 from tests.dbt.small_bank import a_small_bank
 from tests.dbt.warehouse import dbt, started
 
@@ -31,6 +32,12 @@ def built_warehouse(empty_warehouse: str, dbt_target: Path) -> str:
         connection.execute(
             "insert into control.cuts (lsn, snapshot, taken_at, totals) values "
             "(900, '5:5:', '2026-03-15T08:00:00Z', '{}')"
+        )
+        connection.execute("insert into control.published_cut (cut_id, rows) values (1, 0)")
+        connection.execute(
+            "insert into control.published (entity, tick, rows, cut_id)"
+            " select unnest(%s::text[]), 1, 0, 1",
+            ([c.entity for c in contract.load_published()],),
         )
         a_small_bank(connection)
     done = dbt(empty_warehouse, dbt_target, "build", "--vars", f"{{as_of: {AS_OF}}}")

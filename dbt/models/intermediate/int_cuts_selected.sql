@@ -1,11 +1,16 @@
--- The cut that the published tables are complete through; one row even before the first cut.
+-- The cut that every published table has reached; one row even before the first publish.
 with cuts as (select * from {{ ref('stg_control__cuts') }}),
 
-latest as (select max(cut_id) as cut_id from cuts)
+shown as (select * from {{ ref('stg_control__shown_cuts') }}),
+
+reached as (
+    select case when bool_and(cut_id is not null) then min(cut_id) end as cut_id
+    from shown
+)
 
 select
-    latest.cut_id,
+    reached.cut_id,
     cuts.lsn as complete_through_lsn,
     cuts.taken_at
-from latest
-left join cuts on latest.cut_id = cuts.cut_id
+from reached
+left join cuts on reached.cut_id = cuts.cut_id
