@@ -67,12 +67,12 @@ def _ahead(folder, early):
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (_deleted, "is gone"),
-        (_without_metadata, "is gone"),
-        (_truncated, "cannot be read"),
+        pytest.param(_deleted, "is gone", marks=pytest.mark.long),
+        pytest.param(_without_metadata, "is gone", marks=pytest.mark.long),
+        pytest.param(_truncated, "cannot be read", marks=pytest.mark.long),
         (_changed, "another plan of batch 1"),
         (_set_back, "is older than the table"),
-        (_ahead, "lost commits"),
+        pytest.param(_ahead, "lost commits", marks=pytest.mark.long),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_and_made_anew(

@@ -98,14 +98,14 @@ def _last_commit_missing(folder, chance):
 @pytest.mark.parametrize(
     ("damage", "kind"),
     [
-        (_missing, Kind.DATA),
+        pytest.param(_missing, Kind.DATA, marks=pytest.mark.long),
         (_flipped, Kind.DATA),
-        (_flipped_without_sums, Kind.DATA),
-        (_cut_short, Kind.DATA),
-        (_sums_flipped, Kind.SUMS),
+        pytest.param(_flipped_without_sums, Kind.DATA, marks=pytest.mark.long),
+        pytest.param(_cut_short, Kind.DATA, marks=pytest.mark.long),
+        pytest.param(_sums_flipped, Kind.SUMS, marks=pytest.mark.long),
         (_commit_missing, Kind.LOG),
-        (_commit_flipped, Kind.LOG),
-        (_last_commit_missing, Kind.CHECKPOINT),
+        pytest.param(_commit_flipped, Kind.LOG, marks=pytest.mark.long),
+        pytest.param(_last_commit_missing, Kind.CHECKPOINT, marks=pytest.mark.long),
     ],
 )
 def test_damage_is_named_and_healed_from_kafka(spark, broker, damaged, damage, kind) -> None:

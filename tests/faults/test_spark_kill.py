@@ -43,6 +43,7 @@ def kafka(stack) -> str:
     return stack.env["MILLRACE_KAFKA"]
 
 
+@pytest.mark.long
 def test_bronze_has_every_record_once_after_kills_between_and_inside_batches(
     spark, kafka, stack, tmp_path
 ) -> None:
