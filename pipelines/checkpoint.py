@@ -163,6 +163,8 @@ def _wrong(folder: Path, last_batch: int, noted: str | None) -> Iterator[str]:
         yield f"is older than the table: it knows no batch after {due + offset} of {last_batch}"
     if due > NEVER and _ends(checkpoint / "offsets" / str(due)) is None:
         yield f"is damaged: its plan {due} cannot be read"
+    if done > NEVER and not _is_done(checkpoint / "commits" / str(done)):
+        yield f"is damaged: what it says of batch {done + offset} cannot be read"
     if own > NEVER and noted and plan(folder, last_batch) != noted:
         yield f"has another plan of batch {last_batch} than the table was written with"
 
@@ -171,6 +173,14 @@ def _last(log: Path) -> int:
     """The highest number in one of the checkpoint's logs."""
     names = os.listdir(log) if log.is_dir() else []
     return max((int(name) for name in names if name.isdigit()), default=NEVER)
+
+
+def _is_done(place: Path) -> bool:
+    """Whether a commit of the checkpoint is whole: a version, then what Spark notes for itself."""
+    try:
+        return isinstance(json.loads(place.read_text(encoding="utf-8").splitlines()[1]), dict)
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def _ends(place: Path) -> Offsets | None:
