@@ -27,13 +27,19 @@ def take(admin_dsn: str) -> Cut:
     """The operational database as it is now, with the totals that every layer must reach."""
     with psycopg.connect(admin_dsn, autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute("begin transaction isolation level repeatable read read only")
-        # The first statement takes the snapshot; the LSN read after it covers every visible commit.
-        cursor.execute("select pg_current_snapshot()::text, now()")
-        snapshot, taken_at = _row(cursor)
-        cursor.execute("select pg_current_wal_insert_lsn() - '0/0'")
-        (lsn,) = _row(cursor)
-        totals = {c.entity: operational_totals(cursor, c) for c in contracts.load_published()}
+        cut = taken(cursor)
         cursor.execute("commit")
+    return cut
+
+
+def taken(cursor: psycopg.Cursor[Any]) -> Cut:
+    """The cut of a REPEATABLE READ transaction that has read nothing yet and may read on in it."""
+    # The first statement takes the snapshot; the LSN read after it covers every visible commit.
+    cursor.execute("select pg_current_snapshot()::text, now()")
+    snapshot, taken_at = _row(cursor)
+    cursor.execute("select pg_current_wal_insert_lsn() - '0/0'")
+    (lsn,) = _row(cursor)
+    totals = {c.entity: operational_totals(cursor, c) for c in contracts.load_published()}
     return Cut.from_snapshot(int(lsn), snapshot, taken_at, totals)
 
 
