@@ -74,6 +74,20 @@ def opened(why: str) -> Iterator[Opened]:
         refuse(str(error))
 
 
+@contextmanager
+def readable() -> Iterator[Opened]:
+    """The lake for reading, beside a tick that writes it: a table is read as of its last commit."""
+    place = folder()
+    warnings.simplefilter("ignore")
+    with Console(stderr=True, highlight=False).status("starting Spark") as status:
+        try:
+            with _session(place) as spark:
+                status.stop()
+                yield Opened(spark, place, Settings())
+        except _expected() as error:
+            refuse(str(error))
+
+
 def entity(name: str) -> Contract:
     """The contract of `name`, or the names there are."""
     try:

@@ -58,15 +58,28 @@ class Warehouse:
         """The cut that the tables show."""
         return self.at.cut
 
-    def rows(self, contract: Contract) -> list[dict[str, Any]]:
-        """The rows that there were, in the columns that are published."""
+    def rows(
+        self, contract: Contract, keys: Sequence[Sequence[Any]] | None = None
+    ) -> list[dict[str, Any]]:
+        """The rows that there were, in the columns that are published; `keys` reads only those."""
         names = [c.name for c in publish.published(contract)]
         query = sql.SQL("select {} from {} where not _is_deleted").format(
             sql.SQL(", ").join(map(sql.Identifier, names)),
             sql.Identifier(publish.SCHEMA, contract.entity),
         )
+        values: list[Any] = []
+        if keys is not None and not keys:
+            return []
+        if keys is not None:
+            key = sql.SQL(", ").join(
+                sql.SQL("{}::text").format(sql.Identifier(name)) for name in contract.key
+            )
+            each = sql.SQL("({})").format(sql.SQL(", ").join([sql.SQL("%s")] * len(contract.key)))
+            among = sql.SQL(", ").join([each] * len(keys))
+            query += sql.SQL(" and ({}) in ({})").format(key, among)
+            values = [str(value) for one in keys for value in one]
         with self.connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(query).fetchall()
+            return cursor.execute(query, values).fetchall()
 
     def totals(self, contract: Contract) -> dict[str, Any]:
         """Rows and money of a table, in the shape of the cut's own totals."""
