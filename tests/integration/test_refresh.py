@@ -15,7 +15,9 @@ import pytest
 from millrace.stack import Stack
 from orchestration import lineage_graph
 from orchestration.run import RefreshResult, refresh
+from schemas import contract
 from tests.conftest import temporary_stack
+from tests.integration.applying import CASE_VIEW, ONE_CASE, applying, case_rows, told_ends
 
 pytestmark = pytest.mark.stack
 
@@ -113,6 +115,13 @@ def live_payments(warehouse: Source, table: str = "silver.payments") -> dict[UUI
     return dict(warehouse.run(query))
 
 
+def behind(warehouse: Source) -> dict[str, str]:
+    """Published tables that do not show the newest cut, and why."""
+    return dict(
+        warehouse.run("select entity, held_back_by from control.shown_cuts where not is_newest")
+    )
+
+
 def test_silver_and_gold_equal_the_source_whatever_happened_to_it(
     stack: Stack, source: Source, warehouse: Source
 ) -> None:
@@ -121,6 +130,11 @@ def test_silver_and_gold_equal_the_source_whatever_happened_to_it(
     first = refresh()
     assert differences(first) == []
     assert first.success
+    assert behind(warehouse) == {}
+    reached = dict(warehouse.run("select entity, cut_id from control.silver_cuts"))
+    assert reached == dict.fromkeys((c.entity for c in contract.load_all()), first.cut_id)
+    marts = warehouse.run("select cut_id, is_one_cut, is_newest from gold_credit.mart_completeness")
+    assert set(marts) == {(first.cut_id, True, True)}
     assert {paid, moved, gone} <= live_payments(warehouse).keys()
 
     new_key, never = uuid4(), uuid4()
@@ -194,6 +208,7 @@ def test_bad_rows_are_kept_apart_and_a_critical_check_holds_back_its_own_table_o
     failed = {(c.asset, c.name) for c in result.failed_checks}
     assert ("silver/payments", "scheduled_is_unpaid") in failed
     assert suspicious not in live_payments(warehouse)
+    assert behind(warehouse) == {"payments": "scheduled_is_unpaid"}
     assert not result.success
     assert "payments" in "\n".join(result.errors)
 
@@ -210,6 +225,7 @@ def test_bad_rows_are_kept_apart_and_a_critical_check_holds_back_its_own_table_o
     assert differences(mended) == []
     assert mended.is_exact
     assert suspicious in live_payments(warehouse)
+    assert behind(warehouse) == {}
 
 
 def test_a_gold_column_leads_back_to_the_operational_database(stack: Stack) -> None:
@@ -223,6 +239,38 @@ def test_a_gold_column_leads_back_to_the_operational_database(stack: Stack) -> N
         waiting.extend(at.sources)
     assert {"warehouse.silver.payments", "oltp.credit.payments"} <= names
     assert any(name.endswith("silver/payments/current") for name in names)
+
+
+def test_read_models_are_those_of_the_cut_while_customers_go_on_applying(
+    stack: Stack, source: Source, warehouse: Source
+) -> None:
+    def ends() -> dict[str, str]:
+        query = "select application_id::text, status from silver.applications where not _is_deleted"
+        return dict(warehouse.run(query))
+
+    def verdicts(result: RefreshResult) -> dict[str, bool]:
+        return {check.name: check.passed for check in result.checks}
+
+    folder = Path(stack.env["MILLRACE_LAKE"])
+    source.run(ONE_CASE)
+    with applying(source.dsn, source.customer()):
+        amid = refresh()
+    assert differences(amid) == []
+    assert {"SUBMITTED", "APPROVED", "WITHDRAWN"} == set(ends().values())
+    assert told_ends(folder) == ends()
+    after = refresh()
+    assert verdicts(after)["every_event_is_read"]
+    assert verdicts(after)["events_end_as_the_row_says"]
+    wanted = "select application_id::text, status from credit.applications"
+    assert told_ends(folder) == ends() == dict(source.run(wanted))
+    assert case_rows(folder) == source.run(CASE_VIEW)
+    source.run(
+        "update credit.applications set status = 'DECLINED', decision_reason = 'DTI'"
+        " where application_id = (select min(application_id::text)::uuid from credit.applications)"
+    )
+    silent = refresh()
+    assert silent.success
+    assert not verdicts(silent)["events_end_as_the_row_says"]
 
 
 def quarantine_rules(stack: Stack, entity: str) -> set[str]:
