@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration import capturing, columns, control, news, quality, sources
+from orchestration import capture_looks, columns, control, news, quality, sources
 from orchestration.column_lineage import declared
 from orchestration.resources import Tick
 from orchestration.settings import Settings
@@ -42,7 +42,7 @@ def cut_asset(settings: Settings) -> dg.AssetsDefinition:
 
         tick: Tick = context.resources.tick
         tick.warm_up()
-        capturing.require(settings)
+        capture_looks.require(settings)
         # Read before the cut: what is in Kafka now was committed before it and so belongs to it.
         offsets = news.end_offsets(settings.kafka, topics.captured())
         offsets |= news.released(settings.lake)
