@@ -20,8 +20,8 @@ from schemas.events import ENVELOPE
 # Ids that a payload may carry, beside the aggregate's own.
 LINKS = ("application_id", "offer_id", "credit_id")
 _TEXTS = ("event_id", "aggregate_id", "correlation_id", "causation_id", "actor_id")
-# As written by to_json; nothing of a microsecond is lost.
-_TIMES = "map('timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'\")"
+# Nothing of a microsecond is lost, and what is told to be nothing is not left out.
+_JSON = "map('timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'\", 'ignoreNullFields', 'false')"
 
 
 def decoded(bronze: DataFrame, schemas: Mapping[int, str | None], cut: Cut) -> DataFrame:
@@ -77,9 +77,7 @@ def _branch(schema_id: int, kind: T.DataType) -> str:
     fields = ", ".join(f"'{name}', {e}.`{name}`" for name in own)
     values = {name: f"{e}.{name}" for name in (*_TEXTS, "occurred_at")}
     values |= {name: f"{e}.{name}" for name in LINKS if name in own}
-    # Fields that are null are named as well: what is told to be nothing is not left out.
-    options = f"map_concat({_TIMES}, map('ignoreNullFields', 'false'))"
-    values["payload"] = f"to_json(named_struct({fields}), {options})"
+    values["payload"] = f"to_json(named_struct({fields}), {_JSON})"
     return f"when {schema_id} then {_shape(values)}"
 
 
