@@ -18,6 +18,8 @@ from schemas import topics
 from schemas.contract import Contract
 
 CUT = dg.AssetKey(["control", "cuts"])
+# What the outbox and the streams announced: part of bronze, and no table's changes.
+EVENTS = dg.AssetKey(["bronze", "events"])
 CAPTURE_TIMEOUT_S = 120
 NEEDS = {"tick"}
 
@@ -47,13 +49,14 @@ def cut_asset(settings: Settings) -> dg.AssetsDefinition:
         offsets = news.end_offsets(settings.kafka, topics.captured())
         offsets |= news.released(settings.lake)
         context.instance.add_run_tags(tick.run_id, {news.ATTEMPTED_TAG: news.to_tag(offsets)})
-        taken = cuts.take(settings.oltp_admin_dsn)
+        taken = tick.certificate.take_cut()
         cut_id = control.record_cut(settings.warehouse_dsn, taken)
         waited_s = cuts.wait_for_capture(settings.oltp_admin_dsn, taken, CAPTURE_TIMEOUT_S)
         # Everything before the cut is in Kafka now: who has read so far has seen all of it.
         passed = news.end_offsets(settings.kafka, topics.captured())
         control.record_offsets(settings.warehouse_dsn, cut_id, passed)
         tick.begin(taken, cut_id, offsets)
+        tick.certificate.begin(cut_id, taken)
         return dg.MaterializeResult(
             metadata={
                 "cut_id": cut_id,
@@ -85,6 +88,16 @@ def bronze_assets(settings: Settings, contracts: tuple[Contract, ...]) -> dg.Ass
                 },
             )
             for c in contracts
+        ]
+        + [
+            dg.AssetSpec(
+                EVENTS,
+                deps=[CUT],
+                group_name="bronze",
+                kinds={"spark", "delta"},
+                description="Every event of the outbox and of the streams as it arrived.",
+                metadata={"dagster/column_schema": columns.bronze()},
+            )
         ],
         required_resource_keys=NEEDS,
     )
@@ -107,6 +120,16 @@ def bronze_assets(settings: Settings, contracts: tuple[Contract, ...]) -> dg.Ass
                     "dagster/column_lineage": columns.lineage(c, sources.topic_key(c.topic)),
                 },
             )
+        tables = {c.entity for c in contracts}
+        events = {name: rows for name, rows in result.rows.items() if name not in tables}
+        yield dg.MaterializeResult(
+            asset_key=EVENTS,
+            metadata={
+                "rows_added": sum(events.values()),
+                "events": dg.MetadataValue.json(events),
+                "batch_id": result.last_batch_id,
+            },
+        )
 
     return bronze
 

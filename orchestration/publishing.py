@@ -65,6 +65,8 @@ def warehouse_assets(settings: Settings, contracts: tuple[Contract, ...]) -> dg.
                 sources = _published(c, tick.where.silver(c))
                 told[c.entity].writes(tick.where.published(c), sources, done[c.entity].rows)
         shown = control.shown_cuts(settings.warehouse_dsn)
+        newest = [entity for entity, (cut_id, _) in shown.items() if cut_id == tick.cut_id]
+        tick.certificate.conclude(chosen, newest)
         for c in chosen:
             events = _told(settings, c, done[c.entity], shown.get(c.entity))
             yield from (e for e in events if _is_asked_for(context, e))
@@ -75,7 +77,8 @@ def warehouse_assets(settings: Settings, contracts: tuple[Contract, ...]) -> dg.
 def held_back_by(tick: Tick, contract: Contract, increment: Increment) -> list[str]:
     """Why the table must not show this tick's rows; nothing when it may."""
     verdict = quality.judged(tick, contract, increment)
-    return [outcome.name for outcome in verdict.outcomes if outcome.blocks]
+    blocking = [outcome.name for outcome in verdict.outcomes if outcome.blocks]
+    return [*blocking, *tick.certificate.held_back_by(contract)]
 
 
 def _is_asked_for(context: dg.AssetExecutionContext, event: Event) -> bool:

@@ -15,6 +15,7 @@ import dagster as dg
 
 from expectations.results import SuiteResult
 from orchestration import control, lease, news
+from orchestration.certifying import Certifying
 from orchestration.datasets import Datasets
 from orchestration.lineage import Emitter
 from orchestration.settings import Settings
@@ -38,6 +39,7 @@ class Tick:
     # Whether bronze has taken in what Kafka had after the cut.
     has_ingested: bool = False
     _took_cut: bool = False
+    _certificate: Certifying | None = None
     _read: dict[str, Increment] = field(default_factory=dict)
     _silver: SilverBuilds | None = None
     _cut: tuple[int, Cut] | None = None
@@ -54,6 +56,13 @@ class Tick:
     def cut(self) -> Cut:
         """What this tick brings to gold."""
         return self._known_cut()[1]
+
+    @property
+    def certificate(self) -> Certifying:
+        """What this run proves of the cut."""
+        if self._certificate is None:
+            self._certificate = Certifying(self.settings)
+        return self._certificate
 
     @property
     def spark(self) -> Any:
@@ -82,7 +91,7 @@ class Tick:
     def silver(self, contract: Contract, together: Iterable[Contract]) -> Built:
         """The entity's silver at this cut; the first call starts the builds of all `together`."""
         if self._silver is None:
-            self._silver = SilverBuilds(self.settings, self.spark, self.cut)
+            self._silver = SilverBuilds(self.settings, self.spark, self.cut, self.certificate)
         return self._silver.of(contract, together)
 
     def increment(self, contract: Contract) -> Increment:

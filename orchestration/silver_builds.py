@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestration.certifying import Certifying
 from orchestration.settings import Settings
 from pipelines.visibility import Cut
 from schemas.contract import Contract
@@ -42,10 +43,11 @@ class Built:
 class SilverBuilds:
     """Builds of one run; every entity is built once."""
 
-    def __init__(self, settings: Settings, spark: Any, cut: Cut) -> None:
+    def __init__(self, settings: Settings, spark: Any, cut: Cut, certificate: Certifying) -> None:
         from pipelines.registry import WriterSchemas
 
         self._settings, self._spark, self._cut = settings, spark, cut
+        self._certificate = certificate
         self._writer_schemas = WriterSchemas(settings.registry)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="silver")
         self._builds: dict[str, Future[Built]] = {}
@@ -70,7 +72,11 @@ class SilverBuilds:
         from pipelines import refresh, totals
 
         lake = self._settings.lake
-        result = refresh.build_silver(self._spark, lake, contract, self._cut, self._writer_schemas)
+        look = self._certificate.beside(contract)
+        result = refresh.build_silver(
+            self._spark, lake, contract, self._cut, self._writer_schemas, look
+        )
+        self._certificate.judge(contract, result, self._spark, self._writer_schemas)
         if not contract.published:
             return Built(result, {}, Increment(None, result.tick))
         # No build since: the table is the same Delta version, and so are its sums.

@@ -17,7 +17,17 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import bronze, cdc, checkpoint, delta, lake, publish, quarantine, refresh
+from pipelines import (
+    bronze,
+    cdc,
+    checkpoint,
+    delta,
+    lake,
+    publish,
+    quarantine,
+    refresh,
+    writer_columns,
+)
 from pipelines.certificate import canonical
 from pipelines.certificate.comparing import Evidence
 from pipelines.certificate.drilling import Arrival, Change
@@ -121,7 +131,9 @@ def _judged(
     }  # fmt: skip
     values = {i: schemas(i) for i in ids["value_schema_id"]}
     keys = {i: schemas(i) for i in ids["key_schema_id"]}
-    return quarantine.judge(cdc.changes(records_of_bronze, contract, values, keys, cut), contract)
+    dropped = writer_columns.dropped(contract, values, getattr(schemas, "before", None))
+    changes = cdc.changes(records_of_bronze, contract, values, keys, cut, dropped)
+    return quarantine.judge(changes, contract)
 
 
 def _arrivals(judged: DataFrame, contract: Contract, window: Window) -> tuple[list[Arrival], int]:

@@ -79,15 +79,14 @@ def record(
     mode: str,
     since: Mapping[str, int | None],
     verdicts: Sequence[Verdict],
-    seconds: float,
 ) -> None:
     """Keep what every hop counted, and open, renew or settle the breaks of these tables."""
+    rows = [
+        (cut_id, since.get(v.entity), mode, v.entity, hop, *asdict(figures).values())
+        for v in verdicts
+        for hop, figures in v.hops.items()
+    ]
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
-        rows = [
-            (cut_id, since.get(v.entity), mode, v.entity, hop, *asdict(figures).values())
-            for v in verdicts
-            for hop, figures in v.hops.items()
-        ]
         if rows:
             cursor.executemany(
                 "insert into control.certificates (cut_id, since_cut_id, mode, entity, hop,"
@@ -100,20 +99,25 @@ def record(
                 " checked_at = now()",
                 rows,
             )
+        opened = cursor.execute(
+            "select distinct entity from control.certificate_breaks where resolved_at is null"
+        ).fetchall()
+        has_open = {entity for (entity,) in opened}
         for verdict in verdicts:
-            _record_breaks(cursor, cut_id, mode, verdict)
-        starts = [cut for cut in since.values() if cut is not None]
-        cursor.execute(
+            if verdict.entity in has_open or not verdict.holds:
+                _record_breaks(cursor, cut_id, mode, verdict)
+
+
+def close(
+    dsn: str, cut_id: int, mode: str, since_cut_id: int | None, changes: int, seconds: float
+) -> None:
+    """Every captured table was compared at this cut."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
             "insert into control.certified_cuts (cut_id, mode, since_cut_id, changes, seconds)"
             " values (%s, %s, %s, %s, %s) on conflict (cut_id, mode) do update set"
             " changes = excluded.changes, seconds = excluded.seconds, certified_at = now()",
-            (
-                cut_id,
-                mode,
-                min(starts, default=None) if mode == WINDOW else None,
-                sum(v.hops["source"].changes for v in verdicts if "source" in v.hops),
-                round(seconds, 3),
-            ),
+            (cut_id, mode, since_cut_id, changes, round(seconds, 3)),
         )
 
 

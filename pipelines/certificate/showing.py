@@ -15,6 +15,7 @@ from psycopg import sql
 from pipelines import publish
 from pipelines.certificate import canonical
 from pipelines.certificate.drilling import Change
+from pipelines.certificate.sums import Sum
 from schemas.contract import Column, Contract
 
 KEYS_A_QUERY = 10_000
@@ -28,10 +29,7 @@ _TYPES = {"uuid": "uuid", "long": "bigint", "integer": "integer", "boolean": "bo
 
 def states(connection: psycopg.Connection, contract: Contract, keys: Iterable[str]) -> list[Change]:
     """The published states of these keys, in the shape of hops.evidence's `shown`."""
-    (exists,) = connection.execute(
-        "select to_regclass(%s) is not null", (f"{publish.SCHEMA}.{contract.entity}",)
-    ).fetchone() or (False,)
-    if not exists:
+    if not _exists(connection, contract):
         return []
     found: list[Change] = []
     wanted = iter(sorted(set(keys)))
@@ -43,25 +41,61 @@ def states(connection: psycopg.Connection, contract: Contract, keys: Iterable[st
     return found
 
 
+def sums(connection: psycopg.Connection, contract: Contract) -> dict[int, Sum]:
+    """Count and digest of everything published, per key bucket."""
+    if not _exists(connection, contract):
+        return {}
+    bucket = canonical.bucket_postgres(canonical.key_text_postgres(contract))
+    query = sql.SQL("select {}, count(*), sum({}) from {} as t group by 1").format(
+        sql.SQL(bucket), sql.SQL(canonical.digest_postgres(_text(contract))), _table(contract)
+    )
+    return {b: Sum(rows, int(digest)) for b, rows, digest in connection.execute(query)}
+
+
+def every(connection: psycopg.Connection, contract: Contract) -> Iterator[Change]:
+    """Every published state."""
+    if _exists(connection, contract):
+        query = sql.SQL("select {} from {} as t").format(_change(contract), _table(contract))
+        for key, lsn, op, digest, order in connection.execute(query):
+            yield Change(key, lsn, op, int(digest), order)
+
+
 def _query(contract: Contract) -> sql.Composed:
-    names = [column.name for column in publish.published(contract)]
-    text = f"({canonical.row_text_postgres(contract, names)} || t._is_deleted::text)"
     placeholders = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in contract.key)
     marks = [sql.Identifier(f"k{n}") for n in range(len(contract.key))]
     equal = [
         sql.SQL("t.{} = {}").format(sql.Identifier(name), _typed(contract.column(name), mark))
         for name, mark in zip(contract.key, marks, strict=True)
     ]
-    return sql.SQL(
-        "select {}, t._lsn, t._op, {}, t._commit_lsn from unnest({}) as k ({}) join {} as t on {}"
-    ).format(
-        sql.SQL(canonical.key_text_postgres(contract)),
-        sql.SQL(canonical.digest_postgres(text)),
+    return sql.SQL("select {} from unnest({}) as k ({}) join {} as t on {}").format(
+        _change(contract),
         placeholders,
         sql.SQL(", ").join(marks),
-        sql.Identifier(publish.SCHEMA, contract.entity),
+        _table(contract),
         sql.SQL(" and ").join(equal),
     )
+
+
+def _change(contract: Contract) -> sql.Composed:
+    return sql.SQL("{}, t._lsn, t._op, {}, t._commit_lsn").format(
+        sql.SQL(canonical.key_text_postgres(contract)),
+        sql.SQL(canonical.digest_postgres(_text(contract))),
+    )
+
+
+def _text(contract: Contract) -> str:
+    names = [column.name for column in publish.published(contract)]
+    return f"({canonical.row_text_postgres(contract, names)} || t._is_deleted::text)"
+
+
+def _table(contract: Contract) -> sql.Identifier:
+    return sql.Identifier(publish.SCHEMA, contract.entity)
+
+
+def _exists(connection: psycopg.Connection, contract: Contract) -> bool:
+    name = f"{publish.SCHEMA}.{contract.entity}"
+    found = connection.execute("select to_regclass(%s) is not null", (name,)).fetchone()
+    return bool(found and found[0])
 
 
 def _typed(column: Column, mark: sql.Identifier) -> sql.Composed:
