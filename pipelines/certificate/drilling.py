@@ -99,6 +99,10 @@ def in_the_log(entity: str, source: Iterable[Change] | None, log: Sequence[Arriv
     moved = [arrival.change for arrival in inversions(first.values())]
     if moved:
         breaks.append(_break(entity, "capture", REORDERED, moved))
+    # A copy that says something else is none: one of the two was altered.
+    altered = [c for c in again if c.digest != first[c.identity].change.digest]
+    if altered:
+        breaks.append(_break(entity, "capture", ALTERED, altered))
     if again:
         breaks.append(_break(entity, "capture", DUPLICATED, again, is_lawful=True))
     return breaks

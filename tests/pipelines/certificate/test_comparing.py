@@ -122,6 +122,11 @@ def test_replays_of_whole_transactions_are_lawful_and_counted() -> None:
     assert found.hops["bronze"].reordered == 0
 
 
+def test_a_copy_that_says_something_else_is_an_altered_one() -> None:
+    forged = LOG[11]._replace(change=LOG[11].change._replace(digest=1), offset=200)
+    assert places(verdict(log=[*LOG, forged]).breaks) == {("capture", "altered")}
+
+
 def test_quarantined_changes_are_counted_and_no_break() -> None:
     log = [a._replace(is_quarantined=n in (3, 9)) for n, a in enumerate(LOG)]
     found = verdict(log=log)
