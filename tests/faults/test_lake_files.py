@@ -88,10 +88,16 @@ def _commit_flipped(folder, chance):
 
 
 def _last_commit_missing(folder, chance):
+    """The sums that were beside it tell."""
+    file = lake.bronze(folder) / "_delta_log" / f"{2:020}.json"
+    file.unlink()
+    return file
+
+
+def _last_commit_gone_without_trace(folder, chance):
     """Only the checkpoint knows that there was more."""
-    log = lake.bronze(folder) / "_delta_log"
-    for name in (f"{2:020}.json", f"{2:020}.crc", f".{2:020}.json.crc"):
-        (log / name).unlink(missing_ok=True)
+    for file in (lake.bronze(folder) / "_delta_log").glob(f"*{2:020}*"):
+        file.unlink()
     return lake.bronze_checkpoint(folder)
 
 
@@ -105,7 +111,8 @@ def _last_commit_missing(folder, chance):
         pytest.param(_sums_flipped, Kind.SUMS, marks=pytest.mark.long),
         (_commit_missing, Kind.LOG),
         pytest.param(_commit_flipped, Kind.LOG, marks=pytest.mark.long),
-        pytest.param(_last_commit_missing, Kind.CHECKPOINT, marks=pytest.mark.long),
+        pytest.param(_last_commit_missing, Kind.LOG, marks=pytest.mark.long),
+        pytest.param(_last_commit_gone_without_trace, Kind.CHECKPOINT, marks=pytest.mark.long),
     ],
 )
 def test_damage_is_named_and_healed_from_kafka(spark, broker, damaged, damage, kind) -> None:
