@@ -8,6 +8,8 @@ from orchestration.settings import Settings
 from pipelines.capture import guarding, remembering
 from schemas import contract, topics
 
+BROKER_TIMEOUT_S = 5.0
+
 
 def look(settings: Settings) -> guarding.Look:
     """One look at the slot, and how far Connect says that it got; both are remembered."""
@@ -26,7 +28,7 @@ def require(settings: Settings) -> None:
 def table_lags(settings: Settings, found: guarding.Look) -> list[remembering.TableLag]:
     """Every captured table's lag, remembered as well."""
     complete = remembering.completeness(settings.warehouse_dsn)
-    ends = news.end_offsets(settings.kafka, topics.captured())
+    ends = news.end_offsets(settings.kafka, topics.captured(), BROKER_TIMEOUT_S)
     waiting = {
         c.entity: news.newer(
             {place: end for place, end in ends.items() if place.rpartition(":")[0] == c.topic},

@@ -15,7 +15,8 @@ select
     -- The name of the segment says the timeline at once; the control file only after a checkpoint.
     ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int as timeline,
     pg_postmaster_start_time() as started_at,
-    pg_current_wal_lsn() - '0/0' as current_lsn,
+    -- What no crash takes back: behind it the log never ends.
+    pg_current_wal_flush_lsn() - '0/0' as current_lsn,
     s.slot_name is not null as is_there,
     s.plugin,
     s.database,

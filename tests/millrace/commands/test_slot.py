@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from millrace import cli
 from millrace.commands.slot import PLOT_WIDTH, buckets
 from millrace.commands.status import _capture
+from orchestration import capture_looks
 from pipelines.capture import remembering
 from pipelines.capture.showing import size
 
@@ -19,7 +20,9 @@ SLOT = "millrace"
 
 
 @pytest.fixture
-def run(postgres_only) -> Callable[..., Result]:
+def run(postgres_only, monkeypatch) -> Callable[..., Result]:
+    monkeypatch.setattr(capture_looks, "BROKER_TIMEOUT_S", 0.2)
+
     def ran(*words: str) -> Result:
         with pytest.MonkeyPatch.context() as patch:
             for name, text in postgres_only.env.items():
