@@ -87,7 +87,7 @@ def folded(events: DataFrame) -> DataFrame:
     return (
         events.groupBy("application_id")
         .agg(F.collect_list(told).alias("told"))
-        .select("application_id", _fold("told").alias("folded"))
+        .select("application_id", F.udf(_folded, _FOLDED)("told").alias("folded"))
         .select("application_id", "folded.*")
     )
 
@@ -148,8 +148,6 @@ def _folded(told: Sequence[Any]) -> tuple[Any, Any]:
     return state, [(s.event_id, s.position, s.status, s.remark) for s in made.steps]
 
 
-_fold = F.udf(
-    _folded,
-    f"state struct<{', '.join(f'{name}: {kind}' for name, kind in _STATE.items())}>,"
-    f" steps {_STEPS}",
+_FOLDED = (
+    f"state struct<{', '.join(f'{name}: {kind}' for name, kind in _STATE.items())}>, steps {_STEPS}"
 )

@@ -51,7 +51,7 @@ def waits(histories: Mapping[str, DataFrame], now: datetime) -> DataFrame:
         signals.join(there, "case_id", "left_semi")
         .groupBy("case_id")
         .agg(F.collect_list(told).alias("told"))
-        .select("case_id", _fold("told", F.unix_micros(F.lit(now))).alias("wait"))
+        .select("case_id", F.udf(_folded, _WAIT)("told", F.unix_micros(F.lit(now))).alias("wait"))
         .selectExpr(
             "case_id",
             "wait.state",
@@ -105,8 +105,7 @@ def _folded(told: Sequence[Any], now_us: int) -> tuple[Any, ...]:
     )
 
 
-_fold = F.udf(
-    _folded,
+_WAIT = (
     "state string, risk string, compliance string, ready_at bigint, deadline_at bigint,"
-    " is_late boolean, undo array<string>, was_hasty boolean",
+    " is_late boolean, undo array<string>, was_hasty boolean"
 )
