@@ -130,7 +130,7 @@ def test_a_patch_that_does_not_fit_is_refused_with_all_that_is_wrong(run) -> Non
     assert "due_date: is not of type date" in refused.output
     in_clear = run("fix", "customers/0@1", "--why", "x", "--patch", '{"full_name": "Ada"}')
     assert (in_clear.exit_code, "full_name: does not match" in in_clear.output) == (1, True)
-    unread = run("fix", "payments/0@4", "--why", "x", "--patch", '{"status": "PENDING"}')
+    unread = run("fix", "payments/0@4", "--why", "x", "--patch", '{"status": "SCHEDULED"}')
     assert (unread.exit_code, "there is no row to fix" in unread.output) == (1, True)
 
 
@@ -144,7 +144,7 @@ def test_who_decides_says_which_and_why(run) -> None:
 def test_a_dry_run_decides_nothing(run, desk) -> None:
     dry = run("release", "--rule", "status.code", "--dry-run")
     assert (dry.exit_code, "2 would be released" in dry.output) == (0, True), dry.output
-    dry = run("fix", "--rule", "status.code", "--dry-run", "--patch", '{"status": "PENDING"}')
+    dry = run("fix", "--rule", "status.code", "--dry-run", "--patch", '{"status": "SCHEDULED"}')
     assert "2 would be fixed" in dry.output
     assert not lake.decisions(desk.folder).exists()
 
