@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import psycopg
@@ -146,16 +146,15 @@ def _answers(opened: lakehouse.Opened, contract: Contract, key: str, at: Any) ->
     try:
         with reading.warehouse(settings.warehouse_dsn, (contract.entity,), at.cut_id) as shown:
             rows = {str(row[name]): row for row in shown.rows(contract, [(key,)])}
-        yield Answer(WAREHOUSE, _texts(rows.get(key)))
+        yield Answer(WAREHOUSE, _texts(contract, rows.get(key)))
     except reading.NotAtCut as error:
         yield Answer(WAREHOUSE, None, str(error))
     try:
         reading.require_silver(settings.warehouse_dsn, at.cut_id, (contract.entity,))
-        found = reading.lake_at(opened.spark, opened.folder, contract, at.cut, [(key,)]).collect()
-        lake = {str(row[name]): row.asDict() for row in found}
-        public = {c.name for c in contract.columns if c.classification == "internal"}
-        row = lake.get(key)
-        yield Answer(LAKE, _texts(row and {n: v for n, v in row.items() if n in public}))
+        found = reading.lake_at(opened.spark, opened.folder, contract, at.cut, [(key,)])
+        # Arrow keeps the zone of a time; rows of Spark have this machine's.
+        lake = {str(row[name]): row for row in found.toArrow().to_pylist()}
+        yield Answer(LAKE, _texts(contract, lake.get(key)))
     except reading.NotAtCut as error:
         yield Answer(LAKE, None, str(error))
         return
@@ -185,16 +184,20 @@ def _differences(said: list[Answer]) -> list[str]:
     return sorted(n for n in names if len({row[n] for row in rows if row and n in row}) > 1)
 
 
-def _texts(row: Mapping[str, Any] | None) -> dict[str, str] | None:
+def _texts(contract: Contract, row: Mapping[str, Any] | None) -> dict[str, str] | None:
     if row is None:
         return None
-    return {name: _text(value) for name, value in row.items() if value is not None}
+    public = [c for c in contract.columns if c.classification == "internal"]
+    return {c.name: _text(c.type, row[c.name]) for c in public if row.get(c.name) is not None}
 
 
-def _text(value: Any) -> str:
+def _text(kind: str, value: Any) -> str:
+    if kind == "json":
+        found = json.loads(value) if isinstance(value, str) else value
+        return json.dumps(found, sort_keys=True)
     if isinstance(value, datetime):
-        return value.isoformat()
-    return json.dumps(value) if isinstance(value, dict | list) else str(value).strip()
+        return value.astimezone(UTC).isoformat()
+    return str(value).strip()
 
 
 def _tables(found: list[Any]) -> Table:

@@ -27,7 +27,7 @@ from pipelines.copies_at import CopiesAtCut
 from pipelines.publish import Due
 from pipelines.reading import KnownCut
 from pipelines.registry import WriterSchemas
-from schemas import contract, topics
+from schemas import contract, keys, topics
 from tests.cards import new_card
 
 pytestmark = pytest.mark.stack
@@ -107,8 +107,8 @@ class Bank:
         )
 
     def lake_rows(self, at: KnownCut, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        keys = [(one,) for one in ids or self.accounts]
-        rows = reading.lake_at(self.spark, self.lake, ACCOUNTS, at.cut, keys).collect()
+        wanted = [(one,) for one in ids or self.accounts]
+        rows = reading.lake_at(self.spark, self.lake, ACCOUNTS, at.cut, wanted).collect()
         return [row.asDict() for row in rows]
 
     def in_redis(self, at: KnownCut, wait_s: float = 10) -> tuple[Balances, set[str]]:
@@ -125,6 +125,13 @@ class Bank:
         return {one: int(copy.row["posted_minor"]) for one, copy in found.items() if copy.row}, {
             copy.source for copy in found.values()
         }
+
+    def in_redis_now(self) -> Balances:
+        """What the copies say, whatever moment that is."""
+        client = redis.Redis.from_url(self.env["MILLRACE_REDIS"], decode_responses=True)
+        found = {a: client.hget(keys.account_snapshot(a), "posted_minor") for a in self.accounts}
+        client.close()
+        return {one: int(text) for one, text in found.items()}
 
     def balances(self, rows: Any) -> Balances:
         owed = {str(row["account_id"]): int(row["posted_minor"]) for row in rows}
@@ -255,6 +262,7 @@ def test_every_read_at_a_cut_conserves_money_and_mixed_cuts_do_not(bank: Bank) -
     assert any(line.startswith("the set owes") for line in broken(halves, new_moves))
     assert any("its postings say" in line for line in broken(new, old_moves))
     assert any("its postings say" in line for line in broken(shown[second.cut_id], new_moves))
+    assert any("its postings say" in line for line in broken(bank.in_redis_now(), new_moves))
 
 
 def test_one_row_is_read_at_a_cut_from_every_store(
