@@ -172,6 +172,7 @@ def silver_asset(settings: Settings, contract: Contract) -> dg.AssetsDefinition:
                 "deleted": did.deleted,
                 "quarantined": did.quarantined,
                 "waiting_for_next_cut": did.waiting,
+                "undeclared_columns": ", ".join(did.undeclared) or "none",
                 "complete_through": dg.MetadataValue.timestamp(tick.cut.taken_at),
                 "dagster/column_lineage": columns.lineage(contract, key("bronze", contract)),
             }

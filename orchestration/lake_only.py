@@ -54,6 +54,7 @@ def silver_assets(settings: Settings, contracts: tuple[Contract, ...]) -> dg.Ass
                         "deleted": did.deleted,
                         "quarantined": did.quarantined,
                         "waiting_for_next_cut": did.waiting,
+                        "undeclared_columns": ", ".join(did.undeclared) or "none",
                         "complete_through": dg.MetadataValue.timestamp(tick.cut.taken_at),
                         "dagster/column_lineage": columns.lineage(c, key("bronze", c)),
                     },

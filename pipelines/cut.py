@@ -71,7 +71,10 @@ def wait_for_capture(admin_dsn: str, cut: Cut, timeout_s: float, slot: str = SLO
 def operational_totals(cursor: psycopg.Cursor[Any], contract: Contract) -> dict[str, Any]:
     """Rows, and money per column and currency, in the cursor's snapshot."""
     schema, table = contract.source.split(".")
-    return table_totals(cursor, contract, sql.Identifier(schema, table))
+    where: sql.Composable = EVERY_ROW
+    if contract.deleted_when:
+        where = sql.SQL("not coalesce({}, false)").format(sql.SQL(contract.deleted_when))
+    return table_totals(cursor, contract, sql.Identifier(schema, table), where)
 
 
 def table_totals(

@@ -54,6 +54,10 @@ def test_a_good_contract_gives_its_topic_and_codes(tmp_path: Path) -> None:
         ("owner: servicing\n", "", "owner"),
         ("owner: servicing\n", "owner: s\npublished: gold\n", "published is 'gold'"),
         ("owner: servicing\n", "owner: s\nreplica_identity: full\n", "goes with `full`"),
+        ("owner: servicing\n", "owner: s\nuntracked: [seen_at]\n", "untracked names 'seen_at'"),
+        ("owner: servicing\n", "owner: s\nuntracked: [thing_id]\n", "part of the key"),
+        ("owner: servicing\n", "owner: s\ndeleted_when: gone\n", "it names no column"),
+        ("type: uuid,", "type: uuid, declared: false,", "what is in a contract is declared"),
         ("type: string, description: ISO", "type: code, description: ISO", "`codes` goes with"),
     ],
 )
@@ -64,6 +68,20 @@ def test_a_wrong_contract_names_file_and_fault(
     with pytest.raises(contract.ContractError, match=r"things\.yaml") as caught:
         contract.parse(written(tmp_path, GOOD.replace(old, new)))
     assert says in str(caught.value)
+
+
+def test_what_changes_with_every_change_makes_no_version_of_its_own(tmp_path: Path) -> None:
+    things = contract.parse(written(tmp_path, GOOD))
+    assert things.untracked == ("updated_at",)
+    assert things.tracked == ("amount_minor", "currency", "status")
+    tracked = GOOD.replace("owner: servicing\n", "owner: servicing\nuntracked: []\n")
+    assert "updated_at" in contract.parse(written(tmp_path, tracked)).tracked
+
+
+def test_a_row_may_say_itself_that_it_is_deleted(tmp_path: Path) -> None:
+    soft = GOOD.replace("owner: servicing\n", "owner: s\ndeleted_when: status = 'CANCELLED'\n")
+    assert contract.parse(written(tmp_path, soft)).deleted_when == "status = 'CANCELLED'"
+    assert contract.parse(written(tmp_path, GOOD)).deleted_when is None
 
 
 def test_a_reference_to_nothing_is_refused(tmp_path: Path) -> None:
