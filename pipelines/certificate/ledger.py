@@ -17,6 +17,7 @@ import psycopg
 from pipelines.certificate.comparing import Verdict
 from pipelines.certificate.drilling import Break
 from pipelines.visibility import Cut
+from schemas import contract as contracts
 
 WINDOW, STATE = "window", "state"
 
@@ -190,11 +191,12 @@ def last_window(dsn: str) -> tuple[int, datetime, float, list[Line]] | None:
     for _, _, one in open_breaks(dsn):
         broken.setdefault(one.entity, []).append(str(one))
     places = {entity: rest for entity, *rest in through}
+    every = {contract.entity for contract in contracts.load_all()}
     lines = [
         Line(
             entity, *_place(places.get(entity)), hops.get(entity, {}), tuple(broken.get(entity, ()))
         )
-        for entity in sorted(places.keys() | hops.keys() | broken.keys())
+        for entity in sorted(every | places.keys() | hops.keys() | broken.keys())
     ]
     return int(newest[0]), newest[1], float(newest[2]), lines
 

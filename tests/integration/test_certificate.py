@@ -1,4 +1,4 @@
-"""Ticks on real services are certified hop by hop; one tampered message is named, by its own hop."""
+"""Ticks on real services are certified hop by hop; a tampered message is named by its own hop."""
 
 from __future__ import annotations
 
