@@ -74,6 +74,16 @@ class QualitySeverity(StrEnum):
     INFO = "INFO"
 
 
+class DeadLetterStatus(StrEnum):
+    """How far a dead letter has come on its way back."""
+
+    HELD = "HELD"
+    RELEASING = "RELEASING"
+    RELEASED = "RELEASED"
+    HANDLED = "HANDLED"
+    FAILED_AGAIN = "FAILED_AGAIN"
+
+
 class ImportStatus(StrEnum):
     """Where a run of an import stands."""
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from millrace.current import addresses
 from millrace.hexdump import dump
+from schemas.codes_operations import DeadLetterStatus
 from streams.dead_letters import redriving
 
 app = typer.Typer(
@@ -53,11 +54,14 @@ SHOWN = (
 def list_(
     topic: Topic = None,
     reason: Reason = None,
-    status: Annotated[str | None, typer.Option(help="Only those that stand so.")] = None,
+    status: Annotated[
+        DeadLetterStatus | None,
+        typer.Option(help="Only those that stand so.", case_sensitive=False),
+    ] = None,
     most: Annotated[int, typer.Option("--most", help="How many, newest first.")] = 20,
 ) -> None:
     """The newest dead letters: where each was read, why it failed, and how it stands."""
-    found = _rows(LIST, topic=topic, reason=reason, status=status and status.upper(), most=most)
+    found = _rows(LIST, topic=topic, reason=reason, status=status and status.value, most=most)
     if not found:
         typer.echo("There are no dead letters.")
         return
