@@ -65,11 +65,14 @@ def bucket(key_text: str) -> int:
 
 def change_text(contract: Contract, op: str, lsn: int, values: Values) -> str:
     """Operation, position and every column; a column that `values` has not is null."""
-    carried = _carried(contract, op)
-    columns = (
-        column_text(c, values.get(c.name)) if c.name in carried else NOT_CARRIED
-        for c in contract.columns
-    )
+    if op in ("d", "t"):
+        carried = contract.key if op == "d" else ()
+        columns = [
+            column_text(c, values.get(c.name)) if c.name in carried else NOT_CARRIED
+            for c in contract.columns
+        ]
+    else:
+        columns = [column_text(c, values.get(c.name)) for c in contract.columns]
     return SEPARATOR.join([op, str(lsn), *columns])
 
 
@@ -150,12 +153,6 @@ def bucket_postgres(key_text_sql: str) -> str:
 
 
 # --- one column, Python ---------------------------------------------------------------------------
-
-
-def _carried(contract: Contract, op: str) -> frozenset[str]:
-    if op == "t":
-        return frozenset()
-    return frozenset(contract.key if op == "d" else (c.name for c in contract.columns))
 
 
 def _as_printed(value: str, column: Column) -> str:
