@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from pipelines import bronze, checking, delta_log, healing, lake, recovering
+from pipelines import bronze, care, checking, delta_log, healing, lake, rebuilding, recovering
 from pipelines.checking import Kind
 from tests.faults.lakes import is_whole, produce, rows_of
 
@@ -131,6 +131,24 @@ def test_damage_is_named_and_healed_from_kafka(spark, broker, damaged, damage, k
     rows = rows_of(spark, folder)
     is_whole(rows, keys | fresh)
     assert {r["batch_id"] for r in rows} <= {0, 1, 2, 3, 4}
+
+
+@pytest.mark.long
+def test_a_damaged_sum_of_the_log_is_made_good_from_its_commits(spark, broker, damaged) -> None:
+    folder, keys, chance = damaged
+    care.tidy(spark, lake.bronze(folder))
+    (file,) = (lake.bronze(folder) / "_delta_log").glob("*.checkpoint.parquet")
+    data = bytearray(file.read_bytes())
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    file.write_bytes(data)
+    rebuilding.forget(spark)
+    found = checking.check(folder)
+    assert [(d.file, d.kind) for d in found] == [(file, Kind.LOG)]
+    (done,) = healing.heal_bronze(spark, folder, broker, found)
+    assert "from its commits" in done.how
+    assert checking.check(folder) == []
+    is_whole(rows_of(spark, folder), keys)
+    bronze.ingest(spark, folder, broker)
 
 
 def test_what_kafka_has_not_any_more_is_not_healed_in_silence(

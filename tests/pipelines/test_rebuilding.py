@@ -96,8 +96,8 @@ def test_a_replay_changes_nothing_that_is_right_and_brings_what_is_not(source, e
     ("layer", "how"),
     [
         ("history", "data gone"),
-        pytest.param("current", "data flipped", marks=pytest.mark.long),
-        pytest.param("history", "log gone", marks=pytest.mark.long),
+        ("current", "data flipped"),
+        ("history", "log gone"),
     ],
 )
 def test_damaged_silver_is_named_and_built_anew(source, everything, layer, how) -> None:

@@ -17,7 +17,7 @@ from pipelines.refresh import build_silver
 from pipelines.registry import WriterSchemas
 from schemas import contract as contracts
 
-pytestmark = [pytest.mark.spark, pytest.mark.stack]
+pytestmark = [pytest.mark.spark, pytest.mark.stack, pytest.mark.long]
 CUSTOMERS = contracts.load("customers")
 
 
