@@ -141,7 +141,7 @@ def as_delete(value: bytes, between_lsn: int, writer_schemas: Callable[[int], st
         **{name: time for name, time in times.items() if name in envelope["source"]},
         "snapshot": "false",
         "lsn": between_lsn,
-        "sequence": json.dumps([str(between_lsn), str(between_lsn)]),
+        "sequence": f'["{between_lsn}","{between_lsn}"]',
         "txId": None,
     }
     changed = {

@@ -77,7 +77,7 @@ def test_the_rows_last_record_becomes_its_delete_inside_the_gap() -> None:
     assert deleted["before"] == CREATED["after"]
     source = deleted["source"]
     # After everything before the gap, before everything behind it, in nobody's transaction.
-    assert (source["lsn"], source["sequence"], source["txId"]) == (1234, '["1234", "1234"]', None)
+    assert (source["lsn"], source["sequence"], source["txId"]) == (1234, '["1234","1234"]', None)
     assert (source["schema"], source["table"], source["snapshot"]) == ("credit", "offers", "false")
     assert source["ts_us"] > 1_700_000_000_000_000
 
