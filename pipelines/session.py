@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -25,13 +24,14 @@ class JarsMissing(RuntimeError):
 
 def build(settings: Settings) -> SparkSession:
     """The session of this process: built on the first call, the same one afterwards."""
-    # Folds in Python run on this interpreter, unless a cluster has its own.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(settings.spark_master).appName("millrace")
     for name, value in _options(settings).items():
         builder = builder.config(name, value)
     session: SparkSession = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
+    if settings.spark_master.startswith("local"):
+        # Folds in Python run on this interpreter; a cluster has its own.
+        session.sparkContext.pythonExec = sys.executable
     return session
 
 
