@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, Window, WindowSpec
+from pyspark.sql import DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
+from pipelines import filling
 from pipelines.cdc import ORDER, TECHNICAL, sql_type
 from schemas.contract import Contract
 
@@ -70,13 +71,15 @@ def states(
     contract: Contract,
     fill: bool,
     truncates: Truncates | None = None,
+    moves_in_a_row: int = 0,
 ) -> DataFrame:
     """Every state of the touched keys: `changes` put among the `known` history rows of their keys.
 
     `_is_new` marks what history does not have like this yet, `_has_news` every state of a key that
     has such, `_gone` a state that history has and that is none any more: the delete before a
     truncate came late. `fill` carries the previous value into columns that a change did not carry
-    (deletes, values stored out of line); needed only when there are such.
+    (deletes, values stored out of line); needed only when there are such. A row that got another
+    key has its old values under the old one, `moves_in_a_row` times over.
     """
     names = [c.name for c in contract.columns]
     rows = _together(changes, known, contract)
@@ -88,15 +91,14 @@ def states(
         rows = rows.where("_op <> 't'")
     rows = _each_once(rows, key)
     if fill:
-        rows = rows.select(
-            *(_filled(n, so_far) if n not in contract.key else F.col(n) for n in names),
-            *(name for name in rows.columns if name.startswith("_")),
-        )
+        rows = filling.carried_on(rows, contract, so_far, moves_in_a_row)
     if contract.deleted_when:
         deleted = f"_op in ('d', 't') or coalesce({contract.deleted_when}, false)"
         rows = rows.withColumn("_is_deleted", F.expr(deleted))
     if truncates:
-        rows = _truncated(rows, made_before, contract, truncates, order)
+        # Settled: what follows reads both several times.
+        rows = rows.localCheckpoint()
+        rows = _truncated(rows, made_before, contract, truncates, order).localCheckpoint()
     gone = rows.where("_gone") if truncates else None
     marked = _dated(rows.where("not _gone") if truncates else rows, contract, order, so_far)
     says = f"struct({', '.join(f'`{name}`' for name in (*names, *VALIDITY))})"
@@ -223,12 +225,6 @@ def _dated(rows: DataFrame, contract: Contract, order: WindowSpec, so_far: Windo
         .withColumn("_version", F.sum("_differs").over(so_far))
         .drop("_differs")
     )
-
-
-def _filled(name: str, so_far: WindowSpec) -> Column:
-    # In a struct, so that a carried null is told from a column that was not carried.
-    carried = F.when(~F.array_contains("_unchanged", F.lit(name)), F.struct(F.col(name)))
-    return F.last(carried, ignorenulls=True).over(so_far).getField(name).alias(name)
 
 
 def _place(commit_lsn: str, lsn: str) -> str:

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from pipelines import bronze, cdc, delta, lake, quarantine, releasing, truncates, writer_columns
 from pipelines.delta import Mark
+from pipelines.filling import INCOMPLETE
 from pipelines.silver import CONFORM
 from pipelines.silver_tables import FEW_RECORDS, TICKS, Batch, SilverTables, row
 from pipelines.visibility import Cut
@@ -63,6 +64,7 @@ class _Facts:
     truncates: int
     deleted: int
     partial: bool
+    moved: int
 
 
 def build_silver(
@@ -236,7 +238,7 @@ class _Build:
         if facts.truncates:
             emptied = truncates.keep(self.folder, self.contract, judged.where(TRUNCATE))
         every = truncates.known(self.spark, self.folder, self.contract)
-        return Batch(valid, facts.valid, facts.partial, every, emptied)
+        return Batch(valid, facts.valid, facts.partial, facts.moved, every, emptied)
 
     def _schema_ids(self, news: DataFrame, column: str) -> list[int]:
         """The ids in the batch: from the log's bounds where they say it, else from the rows."""
@@ -258,5 +260,6 @@ def _facts(judged: DataFrame) -> _Facts:
         f"count_if({TRUNCATE})",
         f"count_if({valid} and _op = 'd')",
         f"coalesce(max(case when {valid} then size(_unchanged) end), 0) > 0",
+        f"count_if({valid} and {INCOMPLETE})",
     )
     return _Facts(*row(rows))

@@ -14,7 +14,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import delta, history, lake, quarantine
+from pipelines import delta, history, lake, moves, quarantine
 from pipelines.delta import Mark
 from pipelines.history import OWN_PLACE, Truncates
 from schemas.contract import Contract
@@ -33,12 +33,14 @@ ONE_TASK = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions
 class Batch:
     """Valid changes of one build, how many, and whether some were not carried whole.
 
-    `truncates` are all that the table has seen, `emptied` those of this build.
+    `truncates` are all that the table has seen, `emptied` those of this build; `moved` rows came
+    from another key and were not carried whole.
     """
 
     valid: DataFrame
     rows: int
     partial: bool
+    moved: int = 0
     truncates: Truncates | None = None
     emptied: Truncates | None = None
 
@@ -76,7 +78,8 @@ class SilverTables:
 
     def write(self, batch: Batch, tick: int, mark: Mark | None) -> int:
         """Put the batch among what is known; how many keys changed."""
-        touched = self._touched(batch)
+        followed = moves.follow(self.spark, self.folder, self.contract, batch.valid, batch.moved)
+        touched, in_a_row = moves.together(self._touched(batch), followed, self.contract)
         is_large = delta.size_bytes(self.spark, self.history) > SMALL_TABLE_BYTES
         self.compile(is_large or not self.is_few)
         known, known_rows, known_partial = self._known(touched)
@@ -84,7 +87,7 @@ class SilverTables:
         self.compile(not self.is_few)
         # Settled, not cached: two writes read it, and a MERGE refuses a source that may be evicted.
         states = history.states(
-            batch.valid, known, self.contract, fill, batch.truncates
+            batch.valid, known, self.contract, fill, batch.truncates, in_a_row
         ).localCheckpoint()
         # No longer needed; left in the cache it would be planned anew by the write to its table.
         if known is not None:

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,9 @@ class Source:
 
     def row(self, key: int = 1, **values: Any) -> dict[str, Any]:
         """A row that keeps the contract, apart from `values`."""
-        return {c.name: _valid(c, key) for c in self.contract.columns} | values
+        own = {n: _key_value(self.contract.column(n), key) for n in self.contract.key}
+        row = {c.name: _valid(c, key) for c in self.contract.columns}
+        return row | _TOGETHER.get(self.contract.entity, {}) | own | values
 
 
 def wire(schema_id: int, schema: str, record: Any) -> bytes:
@@ -207,29 +210,48 @@ def _avro(column: Any) -> Any:
     return AVRO_TYPES[column.type]
 
 
-def _valid(column: Any, key: int) -> Any:
-    from decimal import Decimal
+# Values that only together keep the contract's checks.
+_TOGETHER: dict[str, dict[str, Any]] = {
+    "payment_receipts": {"fees_minor": 0, "suspense_minor": 0},
+    "reconciliation_breaks": {"difference_minor": 0},
+}
+_SPECIAL = {
+    "country": "CZ",
+    "merchant_country": "CZ",
+    "nationality": "CZ",
+    "jurisdiction": "CZ",
+    "mcc": "5411",
+    "response_code": "00",
+    "response_status": 200,
+    "birth_year": 1980,
+    "method": "GET",
+    "source_table": "credit.holds",
+    "principal_minor": 60,
+    "interest_minor": 40,
+    "due_amount_minor": 100,
+    "outstanding_principal_minor": 50,
+    "matures_on": 20000,
+    "expires_on": 20000,
+    "period_end": 20000,
+    "expires_at": "2031-01-01T00:00:00Z",
+}
+_OF_PATTERN = {
+    "^[A-Z]{3}$": "CZK",
+    "^[0-9a-f]{64}$": "0" * 64,
+    "^enc:[0-9]+:": "enc:1:sealed",
+    "^https://": "https://example.org",
+}
 
-    special = {
-        "email": "a@example.org",
-        "country": "CZ",
-        "merchant_country": "CZ",
-        "currency": "CZK",
-        "mcc": "5411",
-        "response_code": "00",
-        "request_hash": "0" * 64,
-        "principal_minor": 60,
-        "interest_minor": 40,
-        "due_amount_minor": 100,
-        "outstanding_principal_minor": 50,
-        "matures_on": 20000,
-        "expires_on": 20000,
-        "expires_at": "2031-01-01T00:00:00Z",
-    }
-    if column.name in special:
-        return special[column.name]
+
+def _valid(column: Any, key: int) -> Any:
+    if column.name in _SPECIAL:
+        return _SPECIAL[column.name]
+    if column.pattern in _OF_PATTERN:
+        return _OF_PATTERN[column.pattern]
     if column.type == "uuid":
         return f"00000000-0000-4000-8000-{key:012d}"
+    if column.type == "decimal":
+        return Decimal("0.071250").quantize(Decimal(1).scaleb(-min(column.scale, 6)))
     return {
         "string": "text",
         "code": column.allowed[0] if column.allowed else None,
@@ -239,8 +261,18 @@ def _valid(column: Any, key: int) -> Any:
         "timestamp": "2026-01-02T03:04:05.123456Z",
         "boolean": True,
         "json": '{"a": 1}',
-        "decimal": Decimal("0.071250"),
     }[column.type]
+
+
+def _key_value(column: Any, key: int) -> Any:
+    """A part of the primary key that is another one for each `key`."""
+    if column.pattern == "^[0-9]{4}$":
+        return f"{key:04d}"
+    if column.type in {"long", "integer"}:
+        return key
+    if column.type == "string" and column.pattern not in _OF_PATTERN:
+        return f"p{key}"
+    return _valid(column, key)
 
 
 # Every transaction below 1000 is in it, whatever its LSN.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 UNCHANGED = "__debezium_unavailable_value"
@@ -95,6 +96,6 @@ def _dated(states: list[State], tracked: tuple[str, ...]) -> list[State]:
         version += said != before
         before = said
         state.valid_from, state.version = latest, version
-    for state, following in zip(states, states[1:], strict=False):
+    for state, following in pairwise(states):
         state.valid_to = following.valid_from
     return states
