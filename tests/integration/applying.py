@@ -90,8 +90,8 @@ def submit_and_decide(connection: psycopg.Connection, customer: UUID, way: int) 
         told = {"decision": status, "reasons": [], "rule_version": None}
         with connection.transaction():
             connection.execute(
-                "update credit.applications set status = %s, decided_at = greatest(now(), submitted_at)"
-                " where application_id = %s",
+                "update credit.applications set status = %s,"
+                " decided_at = greatest(now(), submitted_at) where application_id = %s",
                 (status, application),
             )
             more = told if what == "decided" else {"reason": None}
