@@ -56,9 +56,10 @@ def begin_anew(
             _pass(connection, known_transaction)
             between = _reach(connection, known_lsn)
         progress("starting without data, at a new slot")
-        _forget(client)
-        _configure(client, {**settings, "snapshot.mode": "no_data"})
-        _ask(client, "PUT", f"/connectors/{config.NAME}/resume")
+        path = f"/connectors/{config.NAME}"
+        register.ask(client, "DELETE", f"{path}/offsets", missing=None)
+        register.ask(client, "PUT", f"{path}/config", {**settings, "snapshot.mode": "no_data"})
+        register.ask(client, "PUT", f"{path}/resume")
     said = {"connect_url": connect_url, "kafka": kafka, "registry_url": registry_url}
     register.wait_until_streaming(connect_url)
     progress(register.apply(**said, oltp_host=oltp_host, oltp_port=oltp_port, oltp_db=oltp_db))
@@ -67,11 +68,8 @@ def begin_anew(
 
 def _stop(client: httpx.Client) -> None:
     """Stopped, not paused: only then may its offsets be forgotten. Its absence is fine too."""
-    response = client.put(f"/connectors/{config.NAME}/stop")
-    if response.status_code == 404:
+    if register.ask(client, "PUT", f"/connectors/{config.NAME}/stop", missing="") == "":
         return
-    if response.is_error:
-        raise ConnectorError(f"Connect does not stop the connector: {response.text[:500]}")
     deadline = time.monotonic() + STOP_WITHIN_S
     while time.monotonic() < deadline:
         answer = client.get(f"/connectors/{config.NAME}/status")
@@ -139,21 +137,3 @@ def _pass(connection: psycopg.Connection, known_transaction: int | None) -> None
             f"this server's transactions are {missing:,} behind those that were captured of the old"
             " one: stop it and set the next one beyond (pg_resetwal --next-transaction-id)"
         )
-
-
-def _forget(client: httpx.Client) -> None:
-    response = client.delete(f"/connectors/{config.NAME}/offsets")
-    if response.is_error and response.status_code != 404:
-        raise ConnectorError(f"Connect does not forget the offsets: {response.text[:500]}")
-
-
-def _configure(client: httpx.Client, settings: dict[str, str]) -> None:
-    response = client.put(f"/connectors/{config.NAME}/config", json=settings)
-    if response.is_error:
-        raise ConnectorError(f"Connect refuses the settings: {response.text[:500]}")
-
-
-def _ask(client: httpx.Client, method: str, path: str) -> None:
-    response = client.request(method, path)
-    if response.is_error:
-        raise ConnectorError(f"Connect refused {method} {path}: {response.text[:500]}")

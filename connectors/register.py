@@ -94,10 +94,10 @@ def wait_until_streaming(connect_url: str, within_s: float = 180) -> None:
 
 
 def _put(client: httpx.Client, settings: dict[str, str]) -> bool:
-    known = _ask(client, "GET", f"/connectors/{config.NAME}/config", missing={})
+    known = ask(client, "GET", f"/connectors/{config.NAME}/config", missing={})
     if known == {**settings, "name": config.NAME}:
         return False
-    _ask(client, "PUT", f"/connectors/{config.NAME}/config", json=settings)
+    ask(client, "PUT", f"/connectors/{config.NAME}/config", json=settings)
     return True
 
 
@@ -127,7 +127,7 @@ def _snapshot_is_over(client: httpx.Client) -> bool:
 
     Killed earlier, Debezium would take the snapshot anew and leave out the changes in between.
     """
-    answer = _ask(client, "GET", f"/connectors/{config.NAME}/offsets", missing={})
+    answer = ask(client, "GET", f"/connectors/{config.NAME}/offsets", missing={})
     offsets = [entry["offset"] for entry in answer.get("offsets", ()) if entry["offset"]]
     return any(
         "snapshot" not in offset or offset.get("snapshot_completed") is True for offset in offsets
@@ -152,7 +152,7 @@ def _status(client: httpx.Client, send: Send) -> Status:
 
 def _restart(client: httpx.Client) -> None:
     path = f"/connectors/{config.NAME}/restart?includeTasks=true&onlyFailed=true"
-    _ask(client, "POST", path)
+    ask(client, "POST", path)
 
 
 def _client(connect_url: str) -> httpx.Client:
@@ -183,7 +183,7 @@ def _send(client: httpx.Client, method: str, path: str, body: Any) -> httpx.Resp
         raise ConnectorError(f"Kafka Connect was not ready in {PATIENCE_S} s: {error}") from error
 
 
-def _ask(client: httpx.Client, method: str, path: str, json: Any = None, **otherwise: Any) -> Any:
+def ask(client: httpx.Client, method: str, path: str, json: Any = None, **otherwise: Any) -> Any:
     """Connect's answer; `missing` is returned instead when there is no such connector."""
     response = _send(client, method, path, json)
     if response.status_code == 404 and "missing" in otherwise:

@@ -13,6 +13,7 @@ from pipelines import bronze, delta, lake, refresh
 from pipelines import cut as cuts
 from pipelines.certificate import source_state, states
 from pipelines.registry import WriterSchemas
+from pipelines.visibility import Cut
 from schemas import contract
 from schemas.contract import Contract
 from tests.faults.capture_invariants import Record, contiguous
@@ -38,14 +39,20 @@ def settings_of(env: Mapping[str, str]) -> Settings:
     )
 
 
+def build(spark: SparkSession, settings: Settings, cut: Cut | None = None) -> None:
+    """Bronze and silver up to a cut, or to now."""
+    upto = cut or cuts.take(settings.oltp_admin_dsn)
+    cuts.wait_for_capture(settings.oltp_admin_dsn, upto, 120)
+    bronze.ingest(spark, settings.lake, settings.kafka)
+    schemas = WriterSchemas(settings.registry)
+    refresh.build_all(spark, settings.lake, contract.load_all(), upto, schemas)
+
+
 def differences(spark: SparkSession, settings: Settings) -> list[str]:
     """I2, I4, I5 of the lake, at a cut taken now: every table that silver has."""
     folder, wrong = settings.lake, []
     with source_state.reading(settings.oltp_admin_dsn) as source:
-        cuts.wait_for_capture(settings.oltp_admin_dsn, source.cut, 120)
-        bronze.ingest(spark, folder, settings.kafka)
-        schemas = WriterSchemas(settings.registry)
-        refresh.build_all(spark, folder, contract.load_all(), source.cut, schemas)
+        build(spark, settings, source.cut)
         for c in contract.load_all():
             if not delta.exists(lake.current(folder, c)):
                 if source.sums(c):

@@ -15,7 +15,7 @@ from schemas import contract
 from tests.conftest import temporary_stack
 from tests.faults import capture_invariants as invariants
 from tests.faults.capture_client import Client
-from tests.faults.capture_lake import differences, settings_of
+from tests.faults.capture_lake import build, differences, settings_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.long]
 PROVIDER = """
@@ -59,9 +59,8 @@ def test_f31_add_widen_drop_rename_and_another_type_under_load(stack, admin, spa
             "update kyc.partners set title = %s where partner_id = %s", (f"after-{seed}", renamed)
         )
         client.until(ok=30)
-    invariants.drained(settings.oltp_admin_dsn)
     assert register.status(settings.connect).state == register.RUNNING
-    differences(spark, settings)
+    build(spark, settings)
 
     rows = current(spark, settings, "providers")
     # What adds flows, also to where no contract knows it; what widens still fits.
@@ -83,8 +82,7 @@ def test_f31_add_widen_drop_rename_and_another_type_under_load(stack, admin, spa
         )
         provider(admin, retyped, "country = 'CZ'")
         client.until(ok=30)
-    invariants.drained(settings.oltp_admin_dsn)
-    differences(spark, settings)
+    build(spark, settings)
     assert current(spark, settings, "providers")[retyped]["country"] is None
     assert "rate_limit_per_minute.type" in reasons(spark, settings, "providers")
 
