@@ -26,5 +26,5 @@ class Settings(BaseSettings):
     registry: str = ""
     # Where silver is published, as warehouse_rw.
     warehouse_dsn: str = ""
-    # Cuts and slot status need more rights than the application has.
+    # Cuts, slot status and the witness need more rights than the application has: to become `cdc`.
     oltp_admin_dsn: str = ""
