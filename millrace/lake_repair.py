@@ -53,6 +53,7 @@ def heal(lake: Opened, found: list[Damage]) -> Iterator[str]:
     for done in (
         *healing.heal_bronze(lake.spark, lake.folder, lake.settings.kafka, found),
         *healing.heal_quarantine(lake.spark, lake.folder, found),
+        *healing.heal_projections(lake.folder, found),
     ):
         for entity, condition in done.again.items():
             again.setdefault(entity, []).append(condition)

@@ -77,9 +77,10 @@ def care(spark: SparkSession, lake: Path, table: Path, keep_hours: float | None 
 @contextmanager
 def writing(lake: Path, table: Path, wait_s: float = WAIT_S) -> Iterator[None]:
     """The right to write `table`: the one that its own writer takes."""
-    # An entity's silver tables are written together, under one lock; so are all read models.
-    together = table.parent.parent == places.all_silver(lake)
-    together = together or table.parent == places.projections(lake)
+    # An entity's silver tables are written together, under one lock; so are the read models.
+    together = table.parent.parent == places.all_silver(lake) or table.parent == places.projections(
+        lake
+    )
     with delta.writing(table.parent if together else table, wait_s):
         yield
 

@@ -73,6 +73,20 @@ def heal_silver(
     return done
 
 
+def heal_projections(folder: Path, found: Iterable[Damage]) -> list[Healed]:
+    """Put damaged read models aside: the next run folds them anew from what is whole."""
+    own = [d for d in found if d.table.parent == lake.projections(folder)]
+    if not own:
+        return []
+    done: list[Healed] = []
+    with delta.writing(lake.projections(folder), care.WAIT_S):
+        done += [_forget_sums(damage) for damage in own if damage.kind == Kind.SUMS]
+        for table in sorted({d.table for d in own if d.kind != Kind.SUMS}):
+            _aside(folder, table)
+            done.append(Healed(table.name, "put aside; the next run makes it anew", {}))
+    return done
+
+
 def heal_quarantine(spark: SparkSession, folder: Path, found: Iterable[Damage]) -> list[Healed]:
     """Forget what is damaged of quarantine; the entities concerned are judged again."""
     table = lake.quarantine(folder)

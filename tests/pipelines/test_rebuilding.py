@@ -133,6 +133,16 @@ def test_damaged_quarantine_is_judged_again(source, everything) -> None:
     assert delta.read(s.spark, table).select("op", "lsn").collect() == [("c", 310)]
 
 
+def test_a_damaged_read_model_is_put_aside_to_be_made_anew(source) -> None:
+    s = source
+    table = lake.projection(s.folder, "some")
+    delta.append(s.spark.range(3), table)
+    (table / next(iter(delta_log.read(table).files))).unlink()
+    healing.heal_projections(s.folder, damage(s.folder))
+    assert damage(s.folder) == []
+    assert not delta.exists(table)
+
+
 def test_spark_refuses_a_flipped_page_even_without_sums_beside_it(source) -> None:
     """A changed byte is an error, never another value."""
     table = lake.current(source.folder, source.contract)
