@@ -144,6 +144,8 @@ def _derived(spark: SparkSession, folder: Path, each: Derived, cut: Cut) -> list
     is_due = noted.get("due_us") is not None and noted["due_us"] < _us(cut.taken_at)
     are_there = all(delta.exists(lake.projection(folder, name)) for name in each.tables)
     note = {"versions": versions, "taken_at": cut.taken_at.isoformat()}
+    if set(versions.values()) == {delta.NEVER}:
+        return [Built(name) for name in each.tables]  # no row has come yet
     if are_there and noted.get("versions") == versions and not is_due:
         _note(folder, each.tables[0], noted | note)
         return [Built(name) for name in each.tables]

@@ -15,14 +15,17 @@ from schemas import contract as contracts
 from schemas.contract import Contract
 
 
-def write(spark: Any, folder: Path, dsn: str, entities: tuple[str, ...]) -> None:
-    """Make current and history of these tables anew, one state a row."""
+def write(
+    spark: Any, folder: Path, dsn: str, entities: tuple[str, ...], with_history: tuple[str, ...]
+) -> None:
+    """Make current (of some, history) of these tables anew, one state a row."""
     with psycopg.connect(dsn) as connection:
         for entity in entities:
             contract = contracts.load(entity)
             rows = frame(spark, contract, rows_of(connection, contract))
-            for path in (lake.current(folder, contract), lake.history(folder, contract)):
-                delta.replace(rows, path)
+            delta.replace(rows, lake.current(folder, contract))
+            if entity in with_history:
+                delta.replace(rows, lake.history(folder, contract))
 
 
 def rows_of(connection: psycopg.Connection, contract: Contract) -> list[tuple[Any, ...]]:

@@ -94,7 +94,7 @@ def built(spark: Any, folder: Any, now: datetime) -> dict[str, int | None]:
 def test_the_projection_is_the_view_and_is_made_again_only_with_news(
     spark: Any, dsn: str, tmp_path: Any
 ) -> None:
-    silver_of.write(spark, tmp_path, dsn, INPUTS)
+    silver_of.write(spark, tmp_path, dsn, INPUTS, waits.INPUTS)
     first = built(spark, tmp_path, NOW)
     wanted, found = of_view(dsn), projected(spark, tmp_path)
     assert len(wanted) > 40
@@ -116,7 +116,7 @@ def test_the_projection_is_the_view_and_is_made_again_only_with_news(
     assert through == NOW + timedelta(hours=1)
     # News of one table: what is made of it is made again, nothing else.
     change(dsn, LATER)
-    silver_of.write(spark, tmp_path, dsn, ("checklist_items", "documents"))
+    silver_of.write(spark, tmp_path, dsn, ("checklist_items", "documents"), ())
     again = built(spark, tmp_path, NOW + timedelta(hours=2))
     assert {name for name, rows in again.items() if rows is not None} == {
         "onboarding_case_projection"

@@ -102,8 +102,8 @@ def test_batches_duplicates_and_arrival_change_nothing(
     arrived: list[Record] = [*told.records, *chance.choices(told.records, k=60)]
     chance.shuffle(arrived)
     orphans = 0
-    for batch in range(4):
-        land(spark, tmp_path, batch, arrived[batch::4])
+    for batch in range(3):
+        land(spark, tmp_path, batch, arrived[batch::3])
         built(spark, tmp_path)
         orphans += sum(row[3] is None for row in table(spark, tmp_path, TIMELINE))
     assert orphans > 0
