@@ -47,7 +47,6 @@ def show(found: list[Damage], folder: Path) -> None:
 def heal(lake: Opened, found: list[Damage]) -> Iterator[str]:
     """Bronze first, then what is made of it; a line for each thing that was made whole."""
     from pipelines import healing, rebuilding, recovering
-    from pipelines.projections import runner
 
     again: dict[str, list[str]] = {}
     for done in (
@@ -61,9 +60,6 @@ def heal(lake: Opened, found: list[Damage]) -> Iterator[str]:
     recovery = recovering.recover(lake.spark, lake.folder)
     if recovery.was_needed:
         yield f"bronze's checkpoint: made anew, goes on with batch {recovery.next_batch}"
-    damaged = {d.table.name for d in found if d.table.parent == places.projections(lake.folder)}
-    for name in runner.forget(lake.folder, sorted(damaged)):
-        yield f"read model {name}: forgotten, the next tick makes it anew"
     of_silver = [d for d in found if d.table.parent.parent == places.all_silver(lake.folder)]
     known = {contract.entity for contract in contracts.load_all()}
     due = {entity: " or ".join(conditions) for entity, conditions in again.items()
