@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from pipelines import checkpoint, delta, delta_log, lake
 from pipelines.refetching import beginnings
+from schemas import topics
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def recover(spark: SparkSession, folder: Path, gone_from: str | None = None) -> 
             last = max(last, delta.NEVER if found is None else found)
         checkpoint.give_up(folder, lost)
         for topic, partition, _, first in lost:
-            ends[topic][str(partition)] = first
+            ends.setdefault(topic, {})[str(partition)] = first
         aside = checkpoint.renew(folder, name or f"bronze:{uuid.uuid4()}", last, ends)
         because = reason or "Kafka has lost records that bronze had not read"
         return Recovery(because, sum(map(len, ends.values())), last + 1, aside, tuple(lost))
@@ -93,9 +94,11 @@ def _unfit(folder: Path, name: str, last: int) -> str | None:
 
 def _lost(kafka: str, ends: dict[str, dict[str, int]]) -> list[checkpoint.Lost]:
     """What lies between bronze's last offset and the first that Kafka still has."""
-    return [
-        (topic, int(number), ends[topic][number], first)
-        for topic, firsts in beginnings(kafka, ends).items()
-        for number, first in firsts.items()
-        if number in ends[topic] and first > ends[topic][number]
-    ]
+    found = []
+    for topic, firsts in beginnings(kafka, topics.archived()).items():
+        for number, first in firsts.items():
+            # Of a partition that was never read, the next offset is the first that there ever was.
+            read_to = ends.get(topic, {}).get(number, 0)
+            if first > read_to:
+                found.append((topic, int(number), read_to, first))
+    return found
