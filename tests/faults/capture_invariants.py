@@ -222,7 +222,21 @@ def violations(client: Client, env: Mapping[str, str], within_s: float = 90) -> 
     wrong += in_order(client, records)
     wrong += converged(client, folded(records), source_rows(admin))
     print(summary(client, records), f"drained in {drained_s:.1f} s, {len(wrong)} violations")
+    for line in _told(client, records, wrong[:3]):
+        print(line)
     return wrong
+
+
+def _told(client: Client, records: Sequence[Record], wrong: Sequence[str]) -> Iterable[str]:
+    """What there is to know about the keys of the first violations."""
+    for line in wrong:
+        keys = {w.key for t in client.history for w in t.writes if w.key in line}
+        for n, transaction in enumerate(client.history):
+            if keys & {w.key for w in transaction.writes}:
+                yield f"transaction {n}: {transaction}"
+        for n, record in enumerate(records):
+            if record.key in keys:
+                yield f"record {n}: {record}"
 
 
 def duplicates(records: Sequence[Record]) -> int:

@@ -45,7 +45,7 @@ def build(spark: SparkSession, settings: Settings, cut: Cut | None = None) -> No
     cuts.wait_for_capture(settings.oltp_admin_dsn, upto, 120)
     bronze.ingest(spark, settings.lake, settings.kafka)
     schemas = WriterSchemas(settings.registry)
-    refresh.build_all(spark, settings.lake, contract.load_all(), upto, schemas)
+    refresh.build_all(spark, settings.lake, contract.load_all(), upto, schemas, workers=1)
 
 
 def differences(spark: SparkSession, settings: Settings) -> list[str]:
