@@ -29,6 +29,8 @@ class Write:
 
     key: str
     value: str | None
+    # The key that the row had before, where the change gave it another.
+    moved_from: str | None = None
 
 
 @dataclass
@@ -163,7 +165,7 @@ class Client:
         key = str(uuid4())
         connection.execute(MOVE, (key, value, old))
         live.append(key)
-        return [Write(old, None), Write(key, value)]
+        return [Write(old, None), Write(key, value, moved_from=old)]
 
     def _value(self) -> str:
         with self._lock:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from connectors import register, snapshotting
+from connectors import register
 from millrace.stack import Stack
 from tests.faults import capture_invariants as invariants
 from tests.faults.capture_client import DELETE, INSERT, OK, UPDATE, Client
@@ -97,7 +97,7 @@ def test_f32_tables_are_read_again_while_writers_write_and_the_stream_wins(
 ) -> None:
     client.write(300)
     with client.writing():
-        read = again(stack)
+        read = invariants.read_again(stack.env, "credit.offers")
     assert read["customer.customers"] >= 100
     unharmed(client, stack)
     ours = {w.key for t in client.history for w in t.writes}
@@ -117,7 +117,9 @@ def test_f32_connect_is_killed_while_it_reads_again(stack, admin, client, seed) 
             INSERT, [(str(uuid4()), f"many-{seed}-{uuid4()}") for _ in range(8000)]
         )
     done: list[dict[str, int]] = []
-    thread = threading.Thread(target=lambda: done.append(again(stack)))
+    thread = threading.Thread(
+        target=lambda: done.append(invariants.read_again(stack.env, "credit.offers"))
+    )
     with client.writing():
         client.until(ok=20)
         thread.start()
@@ -193,15 +195,3 @@ def test_f29_the_registry_is_away_and_connect_starts_without_it(stack, client) -
         stack.start("registry")
         client.until(ok=50)
     unharmed(client, stack)
-
-
-def again(stack: Stack) -> dict[str, int]:
-    """Read customers again, beside the stream."""
-    return snapshotting.snapshot(
-        oltp_dsn=stack.env["MILLRACE_OLTP_ADMIN_DSN"],
-        kafka=stack.env["MILLRACE_KAFKA"],
-        registry_url=stack.env["MILLRACE_REGISTRY"],
-        tables=["customer.customers", "credit.offers"],
-        within_s=140,
-        progress=print,
-    )
