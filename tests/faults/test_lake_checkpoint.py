@@ -70,7 +70,7 @@ def _ahead(folder, early):
         pytest.param(_deleted, "is gone", marks=pytest.mark.long),
         pytest.param(_without_metadata, "is gone", marks=pytest.mark.long),
         pytest.param(_truncated, "cannot be read", marks=pytest.mark.long),
-        (_changed, "another plan of batch 1"),
+        pytest.param(_changed, "another plan of batch 1", marks=pytest.mark.long),
         (_set_back, "is older than the table"),
         pytest.param(_ahead, "lost commits", marks=pytest.mark.long),
     ],
@@ -97,6 +97,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_and_made_anew(
     assert not recovering.recover(spark, folder).was_needed
 
 
+@pytest.mark.long
 def test_what_kafka_lost_before_it_was_read_is_given_up_only_by_word(
     spark, broker, lake_of_two
 ) -> None:

@@ -109,7 +109,7 @@ def _last_commit_gone_without_trace(folder, chance):
         pytest.param(_flipped_without_sums, Kind.DATA, marks=pytest.mark.long),
         pytest.param(_cut_short, Kind.DATA, marks=pytest.mark.long),
         pytest.param(_sums_flipped, Kind.SUMS, marks=pytest.mark.long),
-        (_commit_missing, Kind.LOG),
+        pytest.param(_commit_missing, Kind.LOG, marks=pytest.mark.long),
         pytest.param(_commit_flipped, Kind.LOG, marks=pytest.mark.long),
         pytest.param(_last_commit_missing, Kind.LOG, marks=pytest.mark.long),
         pytest.param(_last_commit_gone_without_trace, Kind.CHECKPOINT, marks=pytest.mark.long),

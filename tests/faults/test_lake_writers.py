@@ -71,6 +71,7 @@ def test_a_second_process_is_refused_and_named(spark, broker, folder) -> None:
     bronze.ingest(spark, folder, broker)
 
 
+@pytest.mark.long
 def test_compaction_beside_streaming_waits_its_turn(spark, broker, folder, seed) -> None:
     """Both go on all the time; nothing is lost, nothing twice, neither fails."""
     table, failures, cared = lake.bronze(folder), [], []
