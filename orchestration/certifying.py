@@ -85,6 +85,7 @@ class Certifying:
         self._seen: dict[str, Seen] = defaultdict(Seen)
         # entity -> whether every hop agrees; those that were kept.
         self._proven: dict[str, bool] = {}
+        self._last_batch: int | None = None
         self._source: Future[dict[str, Figures]] | None = None
         self._window: Window | None = None
         self._lock = threading.Lock()
@@ -149,6 +150,9 @@ class Certifying:
         seen.after_batch = max(seen.after_batch, result.last_batch_id)
         if self.problem:
             return
+        with self._lock:
+            if self._last_batch is None:
+                self._last_batch = _last_batch(spark, self.settings)
         if contract.entity not in self._reaches:
             # Made while the build's own work is done: not of the daily cost.
             with self._timed():
@@ -286,7 +290,8 @@ class Certifying:
         from pipelines.certificate.hops import Window as LakeWindow
 
         _, cut = self._begun()
-        return LakeWindow(reach.cut, cut, reach.after_batch, reach.shown_after_batch)
+        batches = (reach.after_batch, reach.shown_after_batch, reach.last_batch)
+        return LakeWindow(reach.cut, cut, *batches)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -335,9 +340,11 @@ class Certifying:
     def _place(self, entity: str, shown: set[str]) -> Place:
         seen, reach = self._seen[entity], self._reaches.get(entity)
         is_published = entity in {c.entity for c in contracts.load_published()}
-        if not is_published or entity in shown:
-            return Place(seen.after_batch, seen.after_batch)
-        return Place(seen.after_batch, reach.shown_after_batch if reach else drilling.NOTHING)
+        shown_after = seen.after_batch
+        if is_published and entity not in shown:
+            shown_after = reach.shown_after_batch if reach else drilling.NOTHING
+        last = drilling.NOTHING if self._last_batch is None else self._last_batch
+        return Place(seen.after_batch, shown_after, last)
 
     def _begun(self) -> tuple[int, Cut]:
         if self._cut is None:
@@ -352,3 +359,9 @@ class Certifying:
         finally:
             with self._lock:
                 self.seconds += time.monotonic() - began
+
+
+def _last_batch(spark: Any, settings: Settings) -> int:
+    from pipelines import bronze
+
+    return bronze.last_batch(spark, settings.lake)

@@ -55,14 +55,14 @@ def certify(
     with source_state.reading(settings.oltp_admin_dsn) as state:
         cut_id = control.record_cut(settings.warehouse_dsn, state.cut)
         cut.wait_for_capture(settings.oltp_admin_dsn, state.cut, CAPTURE_TIMEOUT_S)
-        bronze.ingest(spark, settings.lake, settings.kafka)
+        newest = bronze.ingest(spark, settings.lake, settings.kafka).last_batch_id
         at = whole.Place(spark, settings.lake, state.cut, schemas, settings.warehouse_dsn)
         for one in tables:
             progress(one.entity)
             built = refresh.build_silver(spark, settings.lake, one, state.cut, schemas)
             verdict = whole.certify(at, one, state.sums(one), _again(state, one))
             verdicts.append(verdict)
-            places[one.entity] = _place(built, known.get(one.entity))
+            places[one.entity] = _place(built, known.get(one.entity), newest)
     found = _with_bronze(verdicts, whole.of_bronze(spark, settings.lake, tables))
     seconds = time.monotonic() - began
     _keep(settings, cut_id, found, places, seconds)
@@ -73,10 +73,11 @@ def _again(state: source_state.SourceState, contract: Contract) -> Any:
     return lambda bucket: state.digests(contract, bucket)
 
 
-def _place(built: Any, known: Reach | None) -> Place:
+def _place(built: Any, known: Reach | None, newest: int) -> Place:
     """Rows that this run has brought to silver are published, and compared there, by a tick."""
     shown = known.shown_after_batch if known else drilling.NOTHING
-    return Place(built.last_batch_id, shown if built.changed else built.last_batch_id)
+    after = built.last_batch_id
+    return Place(after, shown if built.changed else after, newest)
 
 
 def _with_bronze(verdicts: Iterable[Verdict], breaks: Iterable[Break]) -> list[Verdict]:

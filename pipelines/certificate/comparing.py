@@ -41,6 +41,8 @@ class Evidence:
     bronze: Sequence[Arrival] = ()
     expected: Sequence[Change] = ()
     silver: Sequence[Change] = ()
+    # Changes committed before the window that history did not have then.
+    late: Sequence[Change] = ()
     last: Sequence[Change] = ()
     current: Sequence[Change] = ()
     shown: Sequence[Change] = ()
@@ -87,6 +89,8 @@ def judge(
         in_log = log()
         breaks += _of_bronze(entity, wanted, evidence.bronze, in_log)
         expected = _as_silver_found_them(expected, in_silver, in_log or ())
+    # All that was committed before the window had been seen: these were made up.
+    breaks += drilling.differences(entity, "capture", (), evidence.late)
     breaks += drilling.differences(entity, "silver", expected, in_silver)
     breaks += drilling.differences(entity, "current", evidence.last, evidence.current)
     hops = {

@@ -51,6 +51,8 @@ class Window:
     after_batch: int
     # The same for what the warehouse showed when it was compared last.
     shown_after_batch: int
+    # The last batch of bronze at the first cut.
+    last_batch: int
 
 
 def evidence(
@@ -58,16 +60,13 @@ def evidence(
 ) -> Evidence:
     """Everything the lake holds of the window. `judged` are its records, as a build reads them."""
     arrivals, unreadable = _arrivals(judged, contract, window)
-    silver, last, current, shown = _states(spark, folder, contract, window)
+    found = _states(spark, folder, contract, window)
     return Evidence(
         entity=contract.entity,
         bronze=arrivals,
         expected=_expected(judged, contract, window, arrivals),
-        silver=silver,
-        last=last,
-        current=current,
-        shown=shown,
         unreadable=unreadable,
+        **found,
     )
 
 
@@ -180,8 +179,11 @@ def _expected(
 
 def _states(
     spark: SparkSession, folder: Path, contract: Contract, window: Window
-) -> tuple[list[Change], list[Change], list[Change], list[Change]]:
-    """(changes in history, last states among them, states of current, what is shown of those)."""
+) -> dict[str, list[Change]]:
+    """The parts of Evidence that silver's tables have."""
+    found: dict[str, list[Change]] = {
+        name: [] for name in ("silver", "last", "late", "current", "shown")
+    }
     parts = [
         _read_back(spark, table, contract, window, mark)
         for mark, table in (
@@ -191,20 +193,19 @@ def _states(
         if delta.exists(table)
     ]
     if not parts:
-        return [], [], [], []
+        return found
     whole = parts[0].unionAll(parts[1]) if len(parts) > 1 else parts[0]
-    changes, last, current, shown = [], [], [], []
-    for key, lsn, op, state, order, other, is_last, mark in _rows(whole):
+    for key, lsn, op, state, order, other, is_last, is_new, mark in _rows(whole):
         if mark == _IN_CURRENT:
-            shown.append(Change(key, lsn, op, other, order))
-            if is_last:
-                current.append(Change(key, lsn, op, state, order))
+            found["shown"].append(Change(key, lsn, op, other, order))
+            if is_new:
+                found["current"].append(Change(key, lsn, op, state, order))
             continue
         if op in ("c", "u", "d"):
-            changes.append(Change(key, lsn, op, other, order))
-        if is_last:
-            last.append(Change(key, lsn, op, state, order))
-    return changes, last, current, shown
+            found["silver" if is_new else "late"].append(Change(key, lsn, op, other, order))
+        if is_last and is_new:
+            found["last"].append(Change(key, lsn, op, state, order))
+    return found
 
 
 def _read_back(
@@ -214,14 +215,19 @@ def _read_back(
     of_window = f"_batch_id > {window.after_batch} and {_is_new(window)}"
     # What is held back from the warehouse is older than the window.
     shown_after = min(window.after_batch, window.shown_after_batch)
-    rows = delta.read(spark, table).where(of_window if in_history else f"_batch_id > {shown_after}")
+    wanted = f"_batch_id > {shown_after}"
+    if in_history:
+        # What was committed before and comes only now: a copy leaves no row, so it is none.
+        wanted = f"({of_window}) or _batch_id > {max(window.last_batch, window.after_batch)}"
+    rows = delta.read(spark, table).where(wanted)
     rows = rows.selectExpr("*", "cast(array() as array<string>) as _wrong")
     shown = state_text(contract, [column.name for column in publish.published(contract)])
     other = canonical.change_text_spark(contract) if in_history else shown
     return rows.selectExpr(
         *_named(contract, state_text(contract, [c.name for c in contract.columns])),
         f"{canonical.digest_spark(other)} as other",
-        f"{'_is_current' if in_history else of_window} as is_last",
+        f"{'_is_current' if in_history else 'true'} as is_last",
+        f"{of_window} as is_new",
         f"'{mark}' as mark",
     )
 

@@ -31,6 +31,7 @@ class Reach:
     bronze: str
     after_batch: int
     shown_after_batch: int
+    last_batch: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Place:
 
     after_batch: int
     shown_after_batch: int
+    last_batch: int
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ def reaches(dsn: str) -> dict[str, Reach]:
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(
             "select d.entity, d.cut_id, c.lsn, c.snapshot, c.taken_at, d.bronze, d.after_batch,"
-            " d.shown_after_batch from control.certified as d"
-            " join control.cuts as c on c.cut_id = d.cut_id where d.after_batch is not null"
+            " d.shown_after_batch, d.last_batch from control.certified as d"
+            " join control.cuts as c on c.cut_id = d.cut_id where d.last_batch is not null"
         ).fetchall()
     return {
         entity: Reach(
@@ -69,8 +71,9 @@ def reaches(dsn: str) -> dict[str, Reach]:
             bronze,
             int(after),
             int(shown),
+            int(last),
         )
-        for entity, cut_id, lsn, snapshot, taken_at, bronze, after, shown in rows
+        for entity, cut_id, lsn, snapshot, taken_at, bronze, after, shown, last in rows
     }
 
 
@@ -126,20 +129,19 @@ def certify(dsn: str, cut_id: int, bronze: str, places: Mapping[str, Place]) -> 
     """These tables agree at every hop, up to this cut."""
     if not places:
         return
-    columns = zip(*((e, p.after_batch, p.shown_after_batch) for e, p in places.items()),
-                  strict=True)  # fmt: skip
-    entities, after, shown = (list(column) for column in columns)
+    rows = [(e, p.after_batch, p.shown_after_batch, p.last_batch) for e, p in places.items()]
+    entities, after, shown, last = (list(column) for column in zip(*rows, strict=True))
     with psycopg.connect(dsn) as connection:
         connection.execute(
             "insert into control.certified as d"
-            " (entity, cut_id, bronze, after_batch, shown_after_batch)"
-            " select e, %s, %s, a, s"
-            " from unnest(%s::text[], %s::bigint[], %s::bigint[]) as t (e, a, s)"
+            " (entity, cut_id, bronze, after_batch, shown_after_batch, last_batch)"
+            " select e, %s, %s, a, s, l"
+            " from unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[]) as t (e, a, s, l)"
             " on conflict (entity) do update set cut_id = excluded.cut_id,"
             " bronze = excluded.bronze, after_batch = excluded.after_batch,"
-            " shown_after_batch = excluded.shown_after_batch, certified_at = now()"
-            " where d.cut_id <= excluded.cut_id",
-            (cut_id, bronze, entities, after, shown),
+            " shown_after_batch = excluded.shown_after_batch, last_batch = excluded.last_batch,"
+            " certified_at = now() where d.cut_id <= excluded.cut_id",
+            (cut_id, bronze, entities, after, shown, last),
         )
 
 

@@ -126,7 +126,7 @@ def _quarantined(at: Place, fold: Path, contract: Contract) -> set[str]:
     """Keys that have a record which breaks the contract: explained, whatever silver says."""
     if not delta.exists(lake.quarantine(fold)):
         return set()
-    window = hops.Window(at.cut, at.cut, NOTHING, NOTHING)
+    window = hops.Window(at.cut, at.cut, NOTHING, NOTHING, NOTHING)
     judged = hops.records(at.spark, at.folder, contract, window, at.schemas)
     broken = judged.where("size(_reasons) > 0 and _problem is null")
     return {row[0] for row in broken.selectExpr(canonical.key_text_spark(contract)).collect()}

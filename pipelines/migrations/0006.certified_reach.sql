@@ -8,6 +8,8 @@ alter table control.certified
     -- The batch up to which silver had taken in everything that the cut sees.
     add column after_batch bigint,
     -- The same for what the warehouse showed when it was compared last; less while it is held back.
-    add column shown_after_batch bigint;
+    add column shown_after_batch bigint,
+    -- The last batch of bronze then: what comes later and was committed before is a copy, or forged.
+    add column last_batch bigint;
 
 grant select on control.certified to analyst;

@@ -36,7 +36,7 @@ def record(stack: Stack, *breaks: Break) -> None:
     verdicts = [Verdict("cards", hops, breaks)]
     ledger.record(dsn, cut_id, ledger.WINDOW, {"cards": cut_id}, verdicts)
     names = [c.entity for c in contracts.load_all()]
-    ledger.certify(dsn, cut_id, "bronze:x", {name: ledger.Place(1, 1) for name in names})
+    ledger.certify(dsn, cut_id, "bronze:x", {name: ledger.Place(1, 1, 1) for name in names})
     ledger.close(dsn, cut_id, ledger.WINDOW, cut_id, 1234, 0.4)
 
 

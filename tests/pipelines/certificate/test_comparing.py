@@ -72,7 +72,7 @@ def places(breaks: tuple[Break, ...]) -> set[tuple[str, str]]:
 
 def test_what_agrees_holds_and_asks_neither_the_source_nor_kafka() -> None:
     changes = [a.change for a in LOG]
-    evidence = Evidence("cards", LOG, changes, changes, changes[-7:], changes[-7:])
+    evidence = Evidence("cards", LOG, changes, changes, last=changes[-7:], current=changes[-7:])
     found = judge(figures(SOURCE), evidence, pytest.fail, pytest.fail)
     assert found.holds
     assert found.breaks == ()
@@ -112,6 +112,12 @@ def test_a_change_that_nobody_committed_is_extra() -> None:
     phantom = Arrival(Change("k99", 1500, "u", 3, 1400), 0, 50)
     assert places(verdict(log=[*LOG, phantom]).breaks) == {("capture", "extra")}
     assert places(verdict(bronze=[*LOG, phantom]).breaks) == {("bronze", "extra")}
+
+
+def test_what_was_committed_before_the_window_and_comes_only_now_was_made_up() -> None:
+    late = [Change("k5", 20, "u", 9)]
+    found = judge(figures([]), Evidence("cards", late=late), pytest.fail, pytest.fail)
+    assert places(found.breaks) == {("capture", "extra")}
 
 
 def test_replays_of_whole_transactions_are_lawful_and_counted() -> None:

@@ -33,7 +33,7 @@ class Lake:
             s.change("u", s.row(3, status="LOST"), 160, 155),
         )
         first = build_silver(self.spark, s.folder, s.contract, AGREED, s.schemas.get)
-        self.window = hops.Window(AGREED, CUT, first.last_batch_id, first.last_batch_id)
+        self.window = hops.Window(AGREED, CUT, first.last_batch_id, first.last_batch_id, 0)
         updates = [s.change("u", s.row(n, status="LOST"), 200 + n, 190) for n in range(10)]
         s.land(
             *updates,

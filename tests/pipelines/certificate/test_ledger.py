@@ -70,8 +70,8 @@ def test_what_a_state_has_found_only_a_state_settles(dsn: str) -> None:
 
 def test_tables_reach_as_far_as_they_agreed_and_never_back(dsn: str) -> None:
     early, late = a_cut(dsn), a_cut(dsn)
-    ledger.certify(dsn, late, "bronze:x", {"cards": Place(7, 5)})
-    ledger.certify(dsn, early, "bronze:x", {"cards": Place(3, 3), "holds": Place(3, 3)})
+    ledger.certify(dsn, late, "bronze:x", {"cards": Place(7, 5, 9)})
+    ledger.certify(dsn, early, "bronze:x", {"cards": Place(3, 3, 9), "holds": Place(3, 3, 9)})
     found = ledger.reaches(dsn)
     assert (found["cards"].cut_id, found["holds"].cut_id) == (late, early)
     assert (found["cards"].after_batch, found["cards"].shown_after_batch) == (7, 5)
@@ -80,7 +80,7 @@ def test_tables_reach_as_far_as_they_agreed_and_never_back(dsn: str) -> None:
 
 def test_the_last_certificate_is_printed_with_its_breaks(dsn: str) -> None:
     cut_id = a_cut(dsn)
-    ledger.certify(dsn, cut_id, "bronze:x", {"holds": Place(1, 1)})
+    ledger.certify(dsn, cut_id, "bronze:x", {"holds": Place(1, 1, 9)})
     record(dsn, cut_id, WINDOW, [verdict(broken()), verdict(entity="holds")])
     ledger.close(dsn, cut_id, WINDOW, None, 6, 0.25)
     last, _, seconds, lines = ledger.last_window(dsn) or pytest.fail("none")
