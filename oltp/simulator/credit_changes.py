@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -248,20 +249,7 @@ def offer_accepted(scene: Scene) -> int:
             "matures_on": instalments[-1].due_date,
         },
     )
-    for instalment in instalments:
-        scene.add(
-            "credit.payments",
-            {
-                "payment_id": uuid4(),
-                "credit_id": credit,
-                "installment_number": instalment.number,
-                "due_date": instalment.due_date,
-                "due_amount_minor": instalment.due_minor,
-                "principal_minor": instalment.principal_minor,
-                "interest_minor": instalment.interest_minor,
-                "currency": currency,
-            },
-        )
+    _schedule(scene, credit, instalments, currency)
     scene.one("select ledger.disburse(%s, %s)", credit, f"sim:{credit}")
     scene.do(
         "insert into credit.credit_events (credit_event_id, credit_id, event_type, effective_on,"
@@ -279,6 +267,26 @@ def offer_accepted(scene: Scene) -> int:
         disbursed_on=today, matures_on=instalments[-1].due_date,
     )  # fmt: skip
     return 1
+
+
+def _schedule(
+    scene: Scene, credit: UUID, instalments: Sequence[schedule.Instalment], currency: str
+) -> None:
+    """What is due when."""
+    for instalment in instalments:
+        scene.add(
+            "credit.payments",
+            {
+                "payment_id": uuid4(),
+                "credit_id": credit,
+                "installment_number": instalment.number,
+                "due_date": instalment.due_date,
+                "due_amount_minor": instalment.due_minor,
+                "principal_minor": instalment.principal_minor,
+                "interest_minor": instalment.interest_minor,
+                "currency": currency,
+            },
+        )
 
 
 def _decline_others(scene: Scene, application: UUID, customer: UUID, taken: UUID) -> None:
