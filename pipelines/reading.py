@@ -142,7 +142,10 @@ def lake_at(
     carried = [n for n in names if n in states.columns]
     if keys is not None:
         states = states.where(_is_one_of(contract, keys))
-    states = states.where(visibility.as_sql(cut, "_tx_id", "_op", "_lsn"))
+    # A change without a transaction (a recovery's delete) waits for no cut, but has its position.
+    states = states.where(visibility.as_sql(cut, "_tx_id", "_op", "_lsn")).where(
+        f"_tx_id is not null or _lsn is null or _lsn <= {cut.lsn}L"
+    )
     order = F.struct(*cdc.ORDER)
     last = states.groupBy(*contract.key).agg(
         F.max_by(F.struct(*carried, "_is_deleted"), order).alias("_last")

@@ -149,6 +149,8 @@ def test_the_lake_is_read_at_every_cut_it_has_reached(make_source) -> None:
         source.change("d", row(1, 3), lsn=60, commit=50, tx=40),
         source.change("c", row(3, 5), lsn=70, commit=61, tx=41),
         source.change("c", row(1, 6), lsn=80, commit=71, tx=42),
+        # What a recovery found to be gone has no transaction.
+        source.change("d", row(2, 4), lsn=85, commit=85, tx=None),
     )
     everything = Cut.from_snapshot(1000, "100:100:")
     build_silver(source.spark, source.folder, source.contract, everything, source.schemas.get)
@@ -163,8 +165,9 @@ def test_the_lake_is_read_at_every_cut_it_has_reached(make_source) -> None:
     assert at(45, "30:32:30") == {one: 3, two: 2}
     assert at(55, "32:32:") == {one: 3, two: 4}
     assert at(65, "41:41:") == {two: 4}
-    assert at(90, "43:43:") == {one: 6, two: 4, three: 5}
-    assert at(90, "43:43:", [(two,), ("nobody",)]) == {two: 4}
+    assert at(84, "43:43:") == {one: 6, two: 4, three: 5}
+    assert at(84, "43:43:", [(two,), ("nobody",)]) == {two: 4}
+    assert at(90, "43:43:") == {one: 6, three: 5}
     totals = reading.lake_totals(
         source.spark, source.folder, source.contract, Cut.from_snapshot(45, "30:32:30")
     )
