@@ -72,11 +72,10 @@ def test_f12_the_brokers_disk_is_full_for_a_while(stack, seed) -> None:
 
 def fill(filler: Path) -> None:
     """All that is left, to the last block."""
-    with filler.open("wb") as out:
+    with filler.open("wb", buffering=0) as out:
         try:
             while True:
                 out.write(b"\0" * 65536)
-                out.flush()
         except OSError as error:
             print(f"filled {filler.stat().st_size / MIB:.0f} MiB: {error}")
 
