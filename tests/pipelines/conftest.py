@@ -113,9 +113,13 @@ class Source:
         tx: int = 100,
         ts_ms: int | None = None,
         schema_id: int | None = None,
+        is_between: bool = False,
         **source: Any,
     ) -> dict[str, Any]:
-        """One captured record. `row` of a delete needs only the key."""
+        """One captured record. `row` of a delete needs only the key.
+
+        `is_between`: a row of a snapshot taken while changes stream has its place in the sequence.
+        """
         schema_id = schema_id or self.value_id
         schema, table = self.contract.source.split(".")
         sequence = json.dumps([None if commit is None else str(commit), str(lsn)])
@@ -131,11 +135,11 @@ class Source:
                 "db": "oltp",
                 "ts_ms": 1_700_000_000_000 + lsn if ts_ms is None else ts_ms,
                 "snapshot": "true" if op == "r" else "false",
-                "sequence": None if op == "r" else sequence,
+                "sequence": None if op == "r" and not is_between else sequence,
                 "schema": schema,
                 "table": table,
-                "txId": tx,
-                "lsn": lsn,
+                "txId": None if is_between else tx,
+                "lsn": None if is_between else lsn,
                 "xmin": None,
                 **source,
             },

@@ -18,7 +18,7 @@ BATCHES = 3
 LARGE = "large"
 # Positions of one life are those of no other, as in a log.
 APART = 1000
-STEPS = ("update", "update", "touch", "delete", "move", "snapshot", "rollback", "again")
+STEPS = ("update", "update", "touch", "delete", "move", "move", "snapshot", "rollback", "again")
 
 
 @dataclass
@@ -126,7 +126,9 @@ def _step(
 def _values(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "status": draw(st.sampled_from(("PENDING", "VERIFIED", "REJECTED"))),
-        "storage_ref": draw(st.sampled_from((None, "short", f"{LARGE} a", f"{LARGE} b"))),
+        "storage_ref": draw(
+            st.sampled_from((None, "short", f"{LARGE} a", f"{LARGE} a", f"{LARGE} b"))
+        ),
         "expires_on": draw(st.none() | st.integers(19000, 19003)),
         "updated_at": draw(st.integers(0, 3)),
     }

@@ -120,13 +120,15 @@ def _at(s: Any, record: dict[str, Any], partition: int) -> dict[str, Any]:
 
 
 def _record(s: Any, number: int, change: Change) -> dict[str, Any]:
-    facts = {"ts_ms": CLOCK_MS + change.changed_at}
+    facts: dict[str, Any] = {"ts_ms": CLOCK_MS + change.changed_at}
     if change.op == "t":
         return s.change("t", None, change.lsn, change.commit_lsn, **facts)
     values = dict(change.values)
     if values:
         values["updated_at"] = (MADE + timedelta(seconds=values["updated_at"])).isoformat()
     row = s.row(number * 100 + change.key, **values)
+    # Some snapshots are taken at the start, some while changes stream.
+    facts["is_between"] = change.op == "r" and number % 2 == 1
     return s.change(change.op, row, change.lsn, change.commit_lsn, **facts)
 
 
