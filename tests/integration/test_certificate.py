@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -103,13 +102,10 @@ def test_ticks_are_certified_and_a_quiet_one_costs_nothing(
     assert hops(warehouse, quiet.cut_id, "customers") == {}
 
 
-@dataclass
 class Small:
     """Ticks of one table without checks and marts: what the certificate makes of them."""
 
-    env: dict[str, str]
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         self.settings = Settings()
         self.source, self.warehouse = self.settings.oltp_admin_dsn, self.settings.warehouse_dsn
         self.folder, self.kafka = self.settings.lake, self.settings.kafka
@@ -148,14 +144,9 @@ class Small:
         }
 
 
-@pytest.fixture(scope="module")
-def small() -> Iterator[Small]:
-    """A stack of its own for ticks of one table."""
-    for stack in temporary_stack(("postgres", "redis", "kafka", "registry", "connect")):
-        with pytest.MonkeyPatch.context() as patch:
-            for name, text in stack.env.items():
-                patch.setenv(name, text)
-            yield Small(stack.env)
+@pytest.fixture
+def small(stack_env: dict[str, str]) -> Small:
+    return Small()
 
 
 def test_one_tampered_message_in_bronze_is_named_and_mended(small: Small, spark: Any) -> None:
