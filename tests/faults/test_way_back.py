@@ -49,7 +49,9 @@ def run(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def verdict(result: RefreshResult) -> tuple[bool, str]:
-    (check,) = [c for c in result.checks if c.name == "active_credits_ties_out"]
+    found = [c for c in result.checks if c.name == "active_credits_ties_out"]
+    assert found, result.errors
+    (check,) = found
     return check.passed, check.severity
 
 
