@@ -17,7 +17,6 @@ from orchestration import lineage_graph
 from orchestration.run import RefreshResult, refresh
 from schemas import contract
 from tests.conftest import temporary_stack
-from tests.integration.applying import CASE_VIEW, ONE_CASE, applying, case_rows, told_ends
 
 pytestmark = pytest.mark.stack
 
@@ -239,41 +238,6 @@ def test_a_gold_column_leads_back_to_the_operational_database(stack: Stack) -> N
         waiting.extend(at.sources)
     assert {"warehouse.silver.payments", "oltp.credit.payments"} <= names
     assert any(name.endswith("silver/payments/current") for name in names)
-
-
-def test_read_models_are_those_of_the_cut_while_customers_go_on_applying(
-    stack: Stack, source: Source, warehouse: Source
-) -> None:
-    def ends() -> dict[str, str]:
-        query = "select application_id::text, status from silver.applications where not _is_deleted"
-        return dict(warehouse.run(query))
-
-    def verdicts(result: RefreshResult) -> dict[str, bool]:
-        return {check.name: check.passed for check in result.checks}
-
-    folder = Path(stack.env["MILLRACE_LAKE"])
-    source.run(ONE_CASE)
-    with applying(source.dsn, source.customer()):
-        amid = refresh()
-    assert differences(amid) == []
-    assert {"SUBMITTED", "APPROVED", "WITHDRAWN"} == set(ends().values())
-    # As they were at the cut, not as they are.
-    assert told_ends(folder) == ends()
-    assert verdicts(amid)["every_event_is_read"]
-    assert verdicts(amid)["events_end_as_the_row_says"]
-    assert case_rows(folder) == source.run(CASE_VIEW)
-    source.run(
-        "update credit.applications set status = 'DECLINED', decision_reason = 'DTI'"
-        " where application_id = (select min(application_id::text)::uuid from credit.applications"
-        " where status = 'APPROVED')"
-    )
-    silent = refresh()
-    assert silent.success
-    assert not verdicts(silent)["events_end_as_the_row_says"]
-    told, rows = told_ends(folder), ends()
-    assert rows == dict(source.run("select application_id::text, status from credit.applications"))
-    assert told.keys() == rows.keys()
-    assert [told[id_] for id_ in rows if told[id_] != rows[id_]] == ["APPROVED"]
 
 
 def quarantine_rules(stack: Stack, entity: str) -> set[str]:
