@@ -65,6 +65,9 @@ def _options(settings: Settings) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         # A value that does not fit becomes null and is quarantined; it must not stop the batch.
         "spark.sql.ansi.enabled": "false",
+        # from_avro's one option is a map that plans of two builds may evaluate at the same moment;
+        # its single entry twice is no error.
+        "spark.sql.mapKeyDedupPolicy": "LAST_WIN",
         "spark.sql.shuffle.partitions": "4",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         # The state of a table is small: one task reads it, and every 50th commit sums it up.
