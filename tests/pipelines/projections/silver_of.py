@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from pipelines import cdc, delta, lake
+from pipelines.projections import runner
 from schemas import contract as contracts
 from schemas.contract import Contract
 
@@ -19,10 +20,13 @@ def write(
     spark: Any, folder: Path, dsn: str, entities: tuple[str, ...], with_history: tuple[str, ...]
 ) -> None:
     """Make current (of some, history) of these tables anew, one state a row."""
+    spark = spark.newSession()
+    for name, value in runner.QUICK.items():
+        spark.conf.set(name, value)
     with psycopg.connect(dsn) as connection:
         for entity in entities:
             contract = contracts.load(entity)
-            rows = frame(spark, contract, rows_of(connection, contract))
+            rows = frame(spark, contract, rows_of(connection, contract)).coalesce(1)
             delta.replace(rows, lake.current(folder, contract))
             if entity in with_history:
                 delta.replace(rows, lake.history(folder, contract))
