@@ -16,7 +16,14 @@ from pipelines.projections import runner
 from pipelines.projections.runner import STATES, TIMELINE, Built
 from pipelines.registry import WriterSchemas
 from schemas import contract as contracts
-from tests.integration.applying import CASE_VIEW, ONE_CASE, applying, case_rows, told_ends
+from tests.integration.applying import (
+    CASE_VIEW,
+    ONE_CASE,
+    applying,
+    case_rows,
+    submit_and_decide,
+    told_ends,
+)
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 
@@ -49,6 +56,8 @@ def test_they_are_those_of_the_cut_while_customers_go_on_applying(
         source.execute("insert into customer.customers (customer_id, country) values (%s, 'DE')",
                        (customer,))  # fmt: skip
         source.execute(ONE_CASE)
+        for way in range(3):
+            submit_and_decide(source, customer, way)
         with applying(dsn, customer):
             amid = tick(stack, spark, tmp_path)
         told, rows = told_ends(tmp_path), silver()
