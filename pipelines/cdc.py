@@ -41,7 +41,7 @@ TECHNICAL = {
 
 # ["last commit LSN", "LSN"]; the first is null until a commit has been seen.
 _COMMIT_LSN = """'^."?([0-9]+)'"""
-_OWN_LSN = """',"?([0-9]+)"?.$'"""
+_OWN_LSN = """', ?"?([0-9]+)"?.$'"""
 _TEXT = ("uuid", "string", "code", "json")
 _SQL_TYPES = {
     **dict.fromkeys(_TEXT, "string"),

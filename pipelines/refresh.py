@@ -87,14 +87,13 @@ def build_silver(
         news = build.news()
         if news is None:
             return SilverResult(contract.entity, last_batch_id=build.since, tick=build.last_tick)
-        changes = build.judged(news, writer_schemas).persist()
-        try:
-            result = build.apply(changes)
-            if witness:
-                witness(session, changes, build.since)
-            return result
-        finally:
-            changes.unpersist()
+        # Read several times, so kept; not cached: another thread that plans would go through the
+        # plan of a cached one, and its decoder's options must not be evaluated by two at once.
+        changes = build.judged(news, writer_schemas).localCheckpoint(eager=False)
+        result = build.apply(changes)
+        if witness:
+            witness(session, changes, build.since)
+        return result
 
 
 def build_all(
