@@ -59,7 +59,7 @@ class _Facts:
     valid: int
     waiting: int
     first_waiting: int | None
-    last_batch: int
+    last_batch: int | None
     quarantined: int
     truncates: int
     deleted: int
@@ -204,7 +204,9 @@ class _Build:
         valid, broken = quarantine.split(judged.where("_visible"))
         if facts.quarantined:
             self.tables.keep(broken)
-        last = self.since if facts.waiting else facts.last_batch
+        # None when the log speaks of rows that somebody has taken away since.
+        newest = self.since if facts.last_batch is None else facts.last_batch
+        last = self.since if facts.waiting else newest
         if facts.first_waiting is not None:
             last = max(self.since, facts.first_waiting - 1)
         # What comes again may lie beyond the watermark with others before it that have not come.
