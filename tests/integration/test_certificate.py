@@ -148,6 +148,7 @@ def small(stack_env: dict[str, str]) -> Small:
     return Small()
 
 
+@pytest.mark.long
 def test_one_tampered_message_in_bronze_is_named_and_mended(small: Small, spark: Any) -> None:
     customers(small.source, 3)
     assert small.tick(spark) == []
