@@ -20,8 +20,10 @@ check: setup lint ## two minutes: the gates and the tests that need no service
 lint: setup ## ruff, mypy, import-linter, sqlfluff, event schemas
 	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/sqlfluff lint -q oltp pipelines dbt/models && $(BIN)/python -m connectors.event_schemas
 
-faults: setup ## every fault, the long ones too, and a small soak
-	@$(BIN)/python -m pytest tests/faults -o timeout=1200 $(ARGS) && $(BIN)/python -m tests.faults.soak --swipes 20000 --accounts 200 --kills 2
+faults: setup ## every fault and every other long test, and a small soak
+	@$(BIN)/python -m pytest tests/faults -o timeout=1200 $(ARGS)
+	@$(BIN)/python -m pytest -m long --ignore=tests/faults -o timeout=1200 $(ARGS)
+	@$(BIN)/python -m tests.faults.soak --swipes 20000 --accounts 200 --kills 2
 
 SWIPES ?= 1000000
 ACCOUNTS ?= 1000

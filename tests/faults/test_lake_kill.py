@@ -28,6 +28,7 @@ def files(folder: Path) -> int:
     return sum(1 for _ in lake.bronze(folder).glob("entity=*/*.parquet"))
 
 
+@pytest.mark.long
 def test_killed_before_during_and_after_the_commit(spark, broker, tmp_path, seed) -> None:
     keys, table = produce(broker, seed, 900), lake.bronze(tmp_path)
     # Planned, nothing written; rows written, not committed; committed, not marked as done.

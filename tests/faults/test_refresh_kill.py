@@ -63,6 +63,7 @@ def test_killed_with_its_spark_while_it_writes(stack: Stack) -> None:
     assert refresh().is_exact
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("stack_env")
 def test_only_its_spark_killed_while_it_writes(stack: Stack) -> None:
     insert_customers(stack, 200)

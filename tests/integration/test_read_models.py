@@ -25,7 +25,7 @@ from tests.integration.applying import (
     told_ends,
 )
 
-pytestmark = [pytest.mark.stack, pytest.mark.spark]
+pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.long]
 
 
 def tick(stack: Stack, spark: Any, folder: Path) -> dict[str, Built]:

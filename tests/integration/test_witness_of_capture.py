@@ -22,7 +22,7 @@ from schemas import contract as contracts
 from tests.conftest import temporary_stack
 from tests.integration.test_captured_tables import CHECKS, come_and_go
 
-pytestmark = [pytest.mark.stack, pytest.mark.spark]
+pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.long]
 
 LONG = "enc:1:" + "".join(uuid4().hex for _ in range(640))
 SHORT = "enc:1:{:_<30}"
