@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -22,6 +22,8 @@ from oltp.simulator.requests import Request
 from schemas import events, topics
 
 DEADLINE_S = 5.0
+# An answer that is lost must not stop the traffic for good: the client asks again.
+REGISTRY_TIMEOUT_S = 5.0
 CONNECTIONS = 256
 
 
@@ -62,10 +64,15 @@ class RequestTopic:
     """Asks through Kafka; a thread of its own reads the answers."""
 
     def __init__(self, kafka: str, registry: str) -> None:
-        schemas = SchemaRegistryClient({"url": registry})
+        schemas = SchemaRegistryClient({"url": registry, "timeout": REGISTRY_TIMEOUT_S})
         schema = (events.FOLDER / f"{topics.AUTHORIZATION_REQUESTED}.avsc").read_text()
         compact = json.dumps(json.loads(schema), separators=(",", ":"))
-        self._encode = AvroSerializer(schemas, compact, conf={"auto.register.schemas": True})
+        # Subjects are named after topics: nothing has to be asked for that.
+        named = {
+            "auto.register.schemas": True,
+            "subject.name.strategy": topic_subject_name_strategy,
+        }
+        self._encode = AvroSerializer(schemas, compact, conf=named)
         self._decode = AvroDeserializer(schemas)
         quiet = {"bootstrap.servers": kafka, "log_level": 0}
         self._producer = Producer({**quiet, "linger.ms": 1, "acks": "all"})
