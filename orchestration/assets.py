@@ -11,6 +11,7 @@ import dagster as dg
 
 from orchestration import capture_looks, columns, control, news, quality, sources
 from orchestration.column_lineage import declared
+from orchestration.lineage import Step
 from orchestration.resources import Tick
 from orchestration.settings import Settings
 from schemas import contract as contracts_of
@@ -140,15 +141,7 @@ def silver_asset(settings: Settings, contract: Contract) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=own,
-        deps=[CUT, key("bronze", contract)],
-        group_name="silver",
-        kinds={"spark", "delta"},
-        description=f"{contract.description} Grain: {contract.grain}.",
-        metadata={
-            "dagster/column_schema": columns.schema(contract),
-            "dagster/uri": str(settings.lake.absolute() / "silver" / contract.entity / "current"),
-        },
-        tags={"owner": contract.owner},
+        **silver_attributes(settings, contract),
         required_resource_keys=NEEDS,
         check_specs=quality.specs(contract, own),
     )
@@ -156,30 +149,53 @@ def silver_asset(settings: Settings, contract: Contract) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         tick: Tick = context.resources.tick
-        where = tick.where
-        with tick.lineage.step(f"silver.{contract.entity}", [where.bronze(contract)]) as step:
+        with tick.lineage.step(f"silver.{contract.entity}", [tick.where.bronze(contract)]) as step:
             built = tick.silver(contract, silver_together(context))
-            did = built.result
-            sources_of = declared(contract, where.bronze(contract))
-            step.writes(where.silver(contract), sources_of, did.changed, types_of(contract))
-            step.writes(where.quarantine(contract), None, did.quarantined)
+            silver_written(step, tick, contract, built.result)
         verdict = quality.judged(tick, contract, built.increment)
-        yield dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": built.totals["rows"],
-                "rows_in": did.rows_in,
-                "changed": did.changed,
-                "deleted": did.deleted,
-                "quarantined": did.quarantined,
-                "waiting_for_next_cut": did.waiting,
-                "undeclared_columns": ", ".join(did.undeclared) or "none",
-                "complete_through": dg.MetadataValue.timestamp(tick.cut.taken_at),
-                "dagster/column_lineage": columns.lineage(contract, key("bronze", contract)),
-            }
-        )
+        rows = {"dagster/row_count": built.totals["rows"]}
+        yield dg.MaterializeResult(metadata=rows | silver_facts(tick, contract, built.result))
         yield from quality.results(contract, own, verdict)
 
     return silver
+
+
+def silver_attributes(settings: Settings, contract: Contract) -> dict[str, Any]:
+    """What an entity's silver asset says of itself, whichever step makes it."""
+    return {
+        "deps": [CUT, key("bronze", contract)],
+        "group_name": "silver",
+        "kinds": {"spark", "delta"},
+        "description": f"{contract.description} Grain: {contract.grain}.",
+        "metadata": {
+            "dagster/column_schema": columns.schema(contract),
+            "dagster/uri": str(settings.lake.absolute() / "silver" / contract.entity / "current"),
+        },
+        "tags": {"owner": contract.owner},
+    }
+
+
+def silver_written(step: Step, tick: Tick, contract: Contract, did: Any) -> None:
+    """Tell the lineage what a build wrote: the entity's silver, and what quarantine keeps."""
+    where = tick.where
+    sources_of = declared(contract, where.bronze(contract))
+    types = {column.name: column.type for column in contract.columns}
+    step.writes(where.silver(contract), sources_of, did.changed, types)
+    step.writes(where.quarantine(contract), None, did.quarantined)
+
+
+def silver_facts(tick: Tick, contract: Contract, did: Any) -> dict[str, Any]:
+    """What a build did, as the materialization's metadata."""
+    return {
+        "rows_in": did.rows_in,
+        "changed": did.changed,
+        "deleted": did.deleted,
+        "quarantined": did.quarantined,
+        "waiting_for_next_cut": did.waiting,
+        "undeclared_columns": ", ".join(did.undeclared) or "none",
+        "complete_through": dg.MetadataValue.timestamp(tick.cut.taken_at),
+        "dagster/column_lineage": columns.lineage(contract, key("bronze", contract)),
+    }
 
 
 def silver_together(context: dg.AssetExecutionContext) -> list[Contract]:
@@ -188,8 +204,3 @@ def silver_together(context: dg.AssetExecutionContext) -> list[Contract]:
     # What is published first: checks, marts and the tie-out wait for it.
     every = sorted(contracts_of.load_all(), key=lambda c: not c.published)
     return [c for c in every if chosen is None or key("silver", c) in chosen]
-
-
-def types_of(contract: Contract) -> dict[str, str]:
-    """Column -> logical type, for the lineage."""
-    return {column.name: column.type for column in contract.columns}

@@ -42,9 +42,7 @@ def certificate_asset(settings: Settings, published: tuple[Contract, ...]) -> dg
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         tick: Tick = context.resources.tick
         # Their builds run beside the marts; here they are waited for.
-        together = silver_together(context)
-        for contract in together:
-            tick.silver(contract, together)
+        tick.await_silver(silver_together(context))
         shown = control.shown_cuts(settings.warehouse_dsn)
         at_cut = [entity for entity, (cut_id, _) in shown.items() if cut_id == tick.cut_id]
         outcome = tick.certificate.finish(at_cut)

@@ -76,9 +76,7 @@ def projection_assets(settings: Settings) -> dg.AssetsDefinition:
         from pipelines.registry import WriterSchemas
 
         tick: Tick = context.resources.tick
-        together = silver_together(context)
-        for contract in together:
-            tick.silver(contract, together)
+        tick.await_silver(silver_together(context))
         sources = [tick.where.silver(contracts_of.load(entity)) for entity in runner.INPUTS]
         with tick.lineage.step("projections", sources) as step:
             schemas = WriterSchemas(settings.registry)

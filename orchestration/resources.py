@@ -94,6 +94,12 @@ class Tick:
             self._silver = SilverBuilds(self.settings, self.spark, self.cut, self.certificate)
         return self._silver.of(contract, together)
 
+    def await_silver(self, together: Iterable[Contract]) -> None:
+        """Until the builds of all `together` are over; the first that failed raises its error."""
+        every = list(together)
+        for contract in every:
+            self.silver(contract, every)
+
     def increment(self, contract: Contract) -> Increment:
         """What this run publishes of the entity, also when its silver was built by another run."""
         if self._silver is not None and self._silver.has(contract):
