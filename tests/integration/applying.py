@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +14,7 @@ import psycopg
 
 from oltp import outbox
 from pipelines import delta_log, lake
+from tests.beside import beside
 
 ONE_CASE = """
 insert into kyc.partners (partner_id, name) values ('00000000-0000-4000-8000-0000000000a1', 'P');
@@ -55,22 +56,14 @@ from kyc.onboarding_case_projection
 @contextmanager
 def applying(dsn: str, customer: UUID) -> Iterator[None]:
     """Applications are made, decided and withdrawn until the block ends, one transaction each."""
-    stop = threading.Event()
+    numbers = count(1)
+    with psycopg.connect(dsn, autocommit=True) as connection:
 
-    def go_on() -> None:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            number = 0
-            while not stop.wait(0.02):
-                number += 1
-                submit_and_decide(connection, customer, number % 3)
+        def apply() -> None:
+            submit_and_decide(connection, customer, next(numbers) % 3)
 
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+        with beside(apply, every_s=0.02):
+            yield
 
 
 def submit_and_decide(connection: psycopg.Connection, customer: UUID, way: int) -> UUID:

@@ -6,10 +6,9 @@ every account owes what its postings add up to. Neither holds when cuts are mixe
 
 import json
 import random
-import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from pipelines.publish import Due
 from pipelines.reading import KnownCut
 from pipelines.registry import WriterSchemas
 from schemas import contract, keys, topics
+from tests.beside import beside
 from tests.cards import new_card
 
 pytestmark = pytest.mark.stack
@@ -185,42 +185,29 @@ def bank(stack: Stack, spark: Any, tmp_path_factory: pytest.TempPathFactory) -> 
 @contextmanager
 def transfers(bank: Bank, clients: int = 3) -> Iterator[None]:
     """Clients move money until the block ends."""
-    stop = threading.Event()
+    with ExitStack() as open_ones:
 
-    def move(number: int) -> None:
-        seed = random.Random(number)
-        with psycopg.connect(bank.env["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True) as connection:
-            while not stop.wait(0.02):
-                bank.transfer(connection, seed)
+        def client(number: int) -> Callable[[], object]:
+            connection = open_ones.enter_context(
+                psycopg.connect(bank.env["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True)
+            )
+            seed = random.Random(number)
+            return lambda: bank.transfer(connection, seed)
 
-    threads = [threading.Thread(target=move, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+        with beside(*map(client, range(clients)), every_s=0.02):
+            yield
 
 
 @contextmanager
 def reader(bank: Bank, seen: dict[int, list[str]]) -> Iterator[None]:
     """Reads the warehouse without a pause, also while a tick is being published."""
-    stop = threading.Event()
 
     def read() -> None:
-        while not stop.wait(0.01):
-            cut_id, balances, movements = bank.published()
-            seen.setdefault(cut_id, []).extend(broken(balances, movements))
+        cut_id, balances, movements = bank.published()
+        seen.setdefault(cut_id, []).extend(broken(balances, movements))
 
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
+    with beside(read, every_s=0.01):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def test_every_read_at_a_cut_conserves_money_and_mixed_cuts_do_not(bank: Bank) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from millrace.stack import Stack
 from orchestration import lineage_graph
 from orchestration.run import RefreshResult, refresh
 from schemas import contract
+from tests.beside import beside
 from tests.conftest import temporary_stack
 
 pytestmark = pytest.mark.stack
@@ -89,19 +89,13 @@ def warehouse(stack_env: dict[str, str]) -> Source:
 @contextmanager
 def traffic(source: Source) -> Iterator[None]:
     """Credits are disbursed one after the other, each with its schedule, until the block ends."""
-    customer_id, stop = source.customer(), threading.Event()
+    customer_id = source.customer()
 
     def disburse() -> None:
-        while not stop.wait(0.02):
-            source.credit(customer_id)
+        source.credit(customer_id)
 
-    thread = threading.Thread(target=disburse)
-    thread.start()
-    try:
+    with beside(disburse, every_s=0.02):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def differences(result: RefreshResult) -> list[str]:

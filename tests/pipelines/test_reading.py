@@ -1,10 +1,10 @@
 """Reads at a cut: one transaction of the warehouse, history of the lake, stamps of copies."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from itertools import count
 
 import psycopg
 import pytest
@@ -19,6 +19,7 @@ from schemas import contract
 from schemas.cached_rows import CACHED_ROWS, stamped
 from streams.cache import policy
 from streams.changes import position
+from tests.beside import beside
 from tests.pipelines.published import ACCOUNTS, POSTINGS, a_cut, emptied, rows
 
 BOTH = (POSTINGS, ACCOUNTS)
@@ -40,21 +41,9 @@ def show(dsn: str, tick: int, cut_id: int | None = None) -> int:
 
 @contextmanager
 def publishing(dsn: str) -> Iterator[None]:
-    stop = threading.Event()
-
-    def go_on() -> None:
-        tick = 1
-        while not stop.is_set():
-            tick += 1
-            show(dsn, tick)
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
+    ticks = count(2)
+    with beside(lambda: show(dsn, next(ticks))):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def numbers(shown: reading.Warehouse) -> set[str]:
