@@ -22,7 +22,7 @@ from schemas.contract import Contract
 # What a server that is not the old one may have sent beyond the last look.
 MARGIN_BYTES = 16 << 20
 MARGIN_TRANSACTIONS = 10_000
-ELSEWHERE = frozenset({"other_server", "other_timeline", "older_copy"})
+ELSEWHERE = frozenset({"other_server", "other_timeline", "older_copy", "behind_capture"})
 CAPTURE_WITHIN_S = 300.0
 
 Progress = Callable[[str], None]

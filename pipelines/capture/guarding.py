@@ -42,11 +42,21 @@ def look(
     """`stored`: how far Connect says that it got, asked after the slot."""
     # Read in this order: whatever another look adds meanwhile is older than these facts or unseen.
     history = remembering.looks(warehouse_dsn, slot)
-    facts = reading.facts(admin_dsn, slot)
-    facts = replace(facts, stored_lsn=stored())
+    facts = _facts(admin_dsn, slot, stored)
     verdict = judge(facts, history)
     remembering.remember(warehouse_dsn, facts, verdict)
     return Look(facts, verdict, tuple(remembering.open_breaks(warehouse_dsn, slot)))
+
+
+def _facts(admin_dsn: str, slot: str, stored: Callable[[], int | None]) -> Facts:
+    facts, said = reading.facts(admin_dsn, slot), stored()
+    if said is None or said <= facts.current_lsn:
+        return replace(facts, stored_lsn=said)
+    # Connect went on between the two, or this server's log ends before what it has captured.
+    facts, later = reading.facts(admin_dsn, slot), stored()
+    if later is not None and said <= facts.current_lsn:
+        later = min(later, facts.current_lsn)
+    return replace(facts, stored_lsn=later)
 
 
 def require(found: Look) -> None:

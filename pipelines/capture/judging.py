@@ -47,7 +47,7 @@ class Facts:
     # Counted for this slot since it was made, or since somebody reset it.
     decoded_transactions: int | None = None
     counted_since: datetime | None = None
-    # How far Connect has stored that it got; read after the slot, so it may only be further.
+    # How far Connect has stored that it got: at least as far as the slot, at most the log's end.
     stored_lsn: int | None = None
 
     @property
@@ -142,11 +142,12 @@ def seconds_to_limit(now: Facts, history: Sequence[Facts]) -> float | None:
 def _identity(now: Facts, before: Facts | None) -> Iterator[Finding]:
     """Whether this is the slot that was read so far, and none of its log is gone."""
     if not now.exists:
-        if before is None or not before.exists:
+        reached = before.confirmed_lsn if before and before.exists else now.stored_lsn
+        if reached is None:
             yield Finding(WARNING, "not_made", f"there is no slot {now.slot} yet")
-            return
-        said = f"slot {now.slot} was dropped; it had confirmed {lsn(before.confirmed_lsn)}"
-        yield Finding(BROKEN, "dropped", said, (before.confirmed_lsn or 0, now.current_lsn))
+        else:
+            said = f"slot {now.slot} was dropped; it was read up to {lsn(reached)}"
+            yield Finding(BROKEN, "dropped", said, (reached, max(now.current_lsn, reached)))
     elif now.wal_status == "lost":
         # The server forgets where a lost slot stood; what Connect stored still says it.
         reached = now.stored_lsn or now.confirmed_lsn or (before.confirmed_lsn if before else 0)
@@ -154,6 +155,12 @@ def _identity(now: Facts, before: Facts | None) -> Iterator[Finding]:
         yield Finding(BROKEN, "lost", said, (reached or 0, now.current_lsn))
     if before is not None:
         yield from _server(now, before)
+    if now.stored_lsn is not None and now.stored_lsn > now.current_lsn:
+        said = (
+            f"the log ends at {lsn(now.current_lsn)} and was captured up to {lsn(now.stored_lsn)}:"
+            " this is an older copy of the server, or another one"
+        )
+        yield Finding(BROKEN, "behind_capture", said, (now.current_lsn, now.stored_lsn))
     yield from _position(now, before if before and before.exists else None)
 
 

@@ -189,3 +189,25 @@ def test_history_is_kept_for_a_plot_and_a_tables_lag_beside_it(postgres_only, sl
     remembering.remember_tables(warehouse, now, lags)
     assert remembering.completeness(warehouse) == {}
     assert reading.facts(postgres_only.env["MILLRACE_OLTP_ADMIN_DSN"], slot).exists
+
+
+def test_a_server_whose_log_ends_before_what_connect_stored_is_another_one(
+    admin, slot, look
+) -> None:
+    """Although no look tells it: those may have gone with the server."""
+    admin.execute("select pg_logical_emit_message(false, 'guard', 'x')")
+    (end,) = admin.execute("select pg_current_wal_insert_lsn() - '0/0'").fetchone()
+    assert [b.kind for b in look(stored=int(end) + (1 << 30)).breaks] == ["behind_capture"]
+
+
+def test_connect_that_goes_on_while_it_is_asked_is_no_break(postgres_only, admin, slot) -> None:
+    def stored() -> int:
+        write(admin, 1)
+        (end,) = admin.execute("select pg_current_wal_flush_lsn() - '0/0'").fetchone()
+        return int(end)
+
+    env = postgres_only.env
+    found = guarding.look(
+        env["MILLRACE_OLTP_ADMIN_DSN"], env["MILLRACE_WAREHOUSE_DSN"], slot, stored
+    )
+    assert found.breaks == ()

@@ -51,7 +51,7 @@ def kinds(now: Facts, *history: Facts) -> dict[str, str]:
 def test_a_slot_that_moves_on_is_fine() -> None:
     position = dict.fromkeys(("current_lsn", "confirmed_lsn", "stored_lsn"), 1003 * MIB)
     now = later(**position, decoded_transactions=600)
-    assert kinds(later(now, stored_lsn=1004 * MIB), SLOT, now) == {}
+    assert kinds(later(now, current_lsn=1004 * MIB, stored_lsn=1004 * MIB), SLOT, now) == {}
     assert judge(now, [SLOT]).level == OK
 
 
@@ -62,6 +62,15 @@ def test_before_the_connector_has_ever_run_there_is_nothing_to_lose() -> None:
     assert kinds(SLOT, none) == {}
 
 
+def test_what_connect_has_stored_tells_a_break_that_no_earlier_look_tells() -> None:
+    """The looks may have gone with the server that they were kept on."""
+    gone = later(exists=False, confirmed_lsn=None, restart_lsn=None)
+    assert kinds(gone) == {"dropped": BROKEN}
+    assert kinds(later(gone), gone) == {"dropped": BROKEN}
+    copy = dict.fromkeys(("current_lsn", "confirmed_lsn"), 999 * MIB)
+    assert kinds(later(**copy, restart_lsn=998 * MIB)) == {"behind_capture": BROKEN}
+
+
 @pytest.mark.parametrize(
     ("kind", "changed"),
     [
@@ -69,7 +78,7 @@ def test_before_the_connector_has_ever_run_there_is_nothing_to_lose() -> None:
         ("lost", {"wal_status": "lost", "confirmed_lsn": None, "safe_bytes": None}),
         ("other_server", {"system_identifier": 8}),
         ("other_timeline", {"timeline": 2}),
-        ("older_copy", {"current_lsn": 900 * MIB, "confirmed_lsn": 900 * MIB}),
+        ("older_copy", {"current_lsn": 900 * MIB, "confirmed_lsn": 900 * MIB, "stored_lsn": None}),
         ("ahead", {"confirmed_lsn": 1005 * MIB, "current_lsn": 1005 * MIB}),
         ("other_slot", {"plugin": "test_decoding"}),
         ("went_back", {"restart_lsn": 998 * MIB}),
