@@ -133,7 +133,7 @@ def test_f32_connect_is_killed_while_it_reads_again(stack, admin, client, seed) 
         client.until(ok=20)
         thread.start()
         time.sleep(random.Random(seed).uniform(0.5, 3))
-        stack.kill("connect")
+        killed(stack, "connect")
         thread.join(timeout=150)
     assert done
     unharmed(client, stack)
@@ -175,13 +175,13 @@ def test_f8_a_long_transaction_across_a_restart_is_whole_or_nothing(
             INSERT, [(key, f"long-{seed}-{key}") for key in keys[:5000]]
         )
         client.until(ok=50)
-        stack.kill("connect")
+        killed(stack, "connect")
         client.until(ok=50)
         connection.cursor().executemany(
             INSERT, [(key, f"long-{seed}-{key}") for key in keys[5000:]]
         )
-        time.sleep(20)
-        stack.kill("connect")
+        register.wait_until_streaming(stack.env["MILLRACE_CONNECT"])
+        killed(stack, "connect")
         if committed:
             connection.commit()
         else:
@@ -189,6 +189,7 @@ def test_f8_a_long_transaction_across_a_restart_is_whole_or_nothing(
         client.until(ok=50)
     unharmed(client, stack)
     found = {r.key for r in log_of(stack, *keys)}
+    print(f"{len(found)} of {len(keys)} rows of the long transaction are in the log")
     assert len(found) == (len(keys) if committed else 0)
 
 
@@ -199,7 +200,7 @@ def test_f29_the_registry_is_away_and_connect_starts_without_it(stack, client) -
         client.until(ok=30)
         stack.stop("registry")
         client.until(ok=100)  # known schemas go on
-        stack.kill("connect")
+        killed(stack, "connect")
         time.sleep(20)
         stack.start("registry")
         client.until(ok=50)

@@ -43,8 +43,10 @@ def kill_by_turns(stack: Stack, over: threading.Event) -> None:
         for part in ("worker", "connect"):
             if over.wait(4):
                 return
-            if stack.pid(part):
-                stack.kill(part)
+            while stack.pid(part) is None:
+                if over.wait(0.1):
+                    return
+            stack.kill(part)
 
 
 def test_gold_equals_the_source_after_kills_of_worker_and_connect(
