@@ -84,7 +84,7 @@ def make_good(settings: Settings, spark: Any, done: Recovered, progress: Progres
     cuts.wait_for_capture(settings.oltp_admin_dsn, taken, CAPTURE_WITHIN_S)
     progress("bringing bronze and silver up to the snapshot")
     bronze.ingest(spark, settings.lake, settings.kafka)
-    refresh.build_all(spark, settings.lake, contract.load_all(), taken, schemas, workers=1)
+    refresh.build_all(spark, settings.lake, contract.load_all(), taken, schemas)
     progress("looking for rows that nothing confirms any more")
     for c in contract.load_all():
         rows = unconfirmed.find(spark, settings.lake, c, done.between_lsn)

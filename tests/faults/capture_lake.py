@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +39,26 @@ def settings_of(env: Mapping[str, str]) -> Settings:
     )
 
 
-def build(spark: SparkSession, settings: Settings, cut: Cut | None = None) -> None:
-    """Bronze and silver up to a cut, or to now."""
+def chosen(entities: Sequence[str]) -> tuple[Contract, ...]:
+    """The contracts of these, or of everything that is captured."""
+    return tuple(map(contract.load, entities)) or contract.load_all()
+
+
+def build(spark: SparkSession, settings: Settings, *entities: str, cut: Cut | None = None) -> None:
+    """Bronze and silver (of these entities, else of all) up to a cut, or to now."""
     upto = cut or cuts.take(settings.oltp_admin_dsn)
     cuts.wait_for_capture(settings.oltp_admin_dsn, upto, 120)
     bronze.ingest(spark, settings.lake, settings.kafka)
     schemas = WriterSchemas(settings.registry)
-    refresh.build_all(spark, settings.lake, contract.load_all(), upto, schemas, workers=1)
+    refresh.build_all(spark, settings.lake, chosen(entities), upto, schemas)
 
 
-def differences(spark: SparkSession, settings: Settings) -> list[str]:
-    """I2, I4, I5 of the lake, at a cut taken now: every table that silver has."""
+def differences(spark: SparkSession, settings: Settings, *entities: str) -> list[str]:
+    """I2, I4, I5 of the lake, at a cut taken now: of these entities, else of all."""
     folder, wrong = settings.lake, []
     with source_state.reading(settings.oltp_admin_dsn) as source:
-        build(spark, settings, source.cut)
-        for c in contract.load_all():
+        build(spark, settings, *entities, cut=source.cut)
+        for c in chosen(entities):
             if not delta.exists(lake.current(folder, c)):
                 if source.sums(c):
                     wrong.append(f"I2 {c.entity}: the source has rows, silver has no table")

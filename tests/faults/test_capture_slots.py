@@ -83,7 +83,7 @@ def made_good(spark, settings: Settings, client: Client) -> recovering.Recovered
 
 def test_f4_a_slot_that_was_dropped_and_made_again(stack, admin, spark, settings, client) -> None:
     client.write(200)
-    assert differences(spark, settings) == []
+    assert differences(spark, settings, "customers") == []
     capture_looks.require(settings)
     stack.stop("connect")
     admin.execute("select pg_drop_replication_slot('millrace')")
@@ -99,7 +99,7 @@ def test_f4_a_slot_that_was_dropped_and_made_again(stack, admin, spark, settings
 
 def test_f5_the_alarm_comes_before_the_slot_is_lost(stack, admin, spark, settings, client) -> None:
     client.write(100)
-    assert differences(spark, settings) == []
+    assert differences(spark, settings, "customers") == []
     seen: list[Look] = [capture_looks.look(settings)]
     stack.stop("connect")
     try:
@@ -144,7 +144,7 @@ def test_f6_a_busy_neighbour_does_not_make_an_idle_slot_keep_its_log(stack, sett
 def test_f7_a_primary_restored_from_a_base_backup(stack, spark, settings, client) -> None:
     """What the old primary sent and the new one never had is taken back; the slot is a new one."""
     client.write(100)
-    assert differences(spark, settings) == []
+    assert differences(spark, settings, "customers") == []
     capture_looks.require(settings)
     backup = base_backup(stack)
     client.write(150)
