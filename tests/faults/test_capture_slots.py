@@ -12,10 +12,11 @@ import pytest
 
 from connectors import register
 from millrace.stack import Stack, StackError, postgres
-from orchestration import capture_looks, recovering
+from orchestration import capture_looks, news, recovering
 from orchestration.settings import Settings
 from pipelines.capture.guarding import CaptureBroken, Look
 from pipelines.capture.judging import ALARM, BROKEN
+from schemas import topics
 from tests.conftest import temporary_stack
 from tests.faults import capture_invariants as invariants
 from tests.faults.capture_client import Client
@@ -49,21 +50,22 @@ def admin(stack: Stack) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def does_not_go_on(stack: Stack) -> str:
-    """Capture must refuse to go on, with the reason, rather than leave changes out."""
+def does_not_go_on(stack: Stack, settings: Settings) -> None:
+    """Capture must not go on and leave changes out: it fails, or waits, and the guard says why."""
+    before = news.end_offsets(settings.kafka, topics.captured(), 10)
     try:
         stack.start("connect")
     except StackError as error:
         print(f"refused at once: {str(error)[:300]}")
-        return str(error)
-    deadline = time.monotonic() + 60
-    while (now := register.status(stack.env["MILLRACE_CONNECT"])).state != register.FAILED:
-        assert time.monotonic() < deadline, (
-            f"the connector goes on as if nothing were missing: {now}"
-        )
+    deadline = time.monotonic() + 25
+    while (now := register.status(settings.connect)).state != register.FAILED:
+        if time.monotonic() > deadline:
+            # Debezium waits half an hour for a slot that cannot be read.
+            break
         time.sleep(0.2)
-    print(f"failed: {now.error[:300]}")
-    return now.error
+    print(f"{now.state}: {now.error[:300]}")
+    assert news.end_offsets(settings.kafka, topics.captured(), 10) == before
+    assert capture_looks.look(settings).level == BROKEN
 
 
 def made_good(spark, settings: Settings, client: Client) -> recovering.Recovered:
@@ -90,8 +92,7 @@ def test_f4_a_slot_that_was_dropped_and_made_again(stack, admin, spark, settings
     client.write(1000)
     admin.execute("select pg_create_logical_replication_slot('millrace', 'pgoutput')")
     client.write(20)
-    does_not_go_on(stack)
-    assert capture_looks.look(settings).level == BROKEN
+    does_not_go_on(stack, settings)
     done = made_good(spark, settings, client)
     # Rows that silver had and that went in the gap.
     assert done.deleted["customers"] > 0
@@ -118,7 +119,7 @@ def test_f5_the_alarm_comes_before_the_slot_is_lost(stack, admin, spark, setting
     levels = [look.level for look in seen]
     print(levels)
     assert levels.index(ALARM) < levels.index(BROKEN)
-    does_not_go_on(stack)
+    does_not_go_on(stack, settings)
     made_good(spark, settings, client)
 
 
