@@ -6,8 +6,6 @@ import httpx
 
 from connectors import config
 
-STOP_WITHIN_S = 60.0
-
 
 def stored_lsn(connect_url: str) -> int | None:
     """The position up to which everything is in Kafka; None when Connect cannot say.

@@ -49,7 +49,7 @@ def begin_anew(
     )
     with httpx.Client(base_url=connect_url, timeout=30) as client:
         progress("stopping the connector")
-        _stop(client)
+        register.stop(client)
         with psycopg.connect(admin_dsn, autocommit=True) as connection:
             progress("dropping the slot, lengthening the log where it is too short")
             _drop(connection)
@@ -64,21 +64,6 @@ def begin_anew(
     register.wait_until_streaming(connect_url)
     progress(register.apply(**said, oltp_host=oltp_host, oltp_port=oltp_port, oltp_db=oltp_db))
     return between
-
-
-def _stop(client: httpx.Client) -> None:
-    """Stopped, not paused: only then may its offsets be forgotten. Its absence is fine too."""
-    if register.ask(client, "PUT", f"/connectors/{config.NAME}/stop", missing="") == "":
-        return
-    deadline = time.monotonic() + STOP_WITHIN_S
-    while time.monotonic() < deadline:
-        answer = client.get(f"/connectors/{config.NAME}/status")
-        if answer.is_success:
-            found = answer.json()
-            if found["connector"]["state"] == "STOPPED" and not found["tasks"]:
-                return
-        time.sleep(0.3)
-    raise ConnectorError(f"the connector did not stop in {STOP_WITHIN_S:.0f} s")
 
 
 def _drop(connection: psycopg.Connection) -> None:

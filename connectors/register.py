@@ -15,12 +15,13 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from connectors import config, lineage
+from connectors import config, lineage, rewinding
 
 # A worker that has just started answers 404 or 409 until it has read its topics.
 PATIENCE_S = 90
 POLL_S = 0.25
-RUNNING, FAILED = "RUNNING", "FAILED"
+STOP_WITHIN_S = 60.0
+RUNNING, FAILED, STOPPED = "RUNNING", "FAILED", "STOPPED"
 
 
 class ConnectorError(RuntimeError):
@@ -59,6 +60,9 @@ def apply(
     )
     with _client(connect_url) as client:
         changed = _put(client, settings)
+        if _status(client, _send).state == STOPPED:
+            # Whoever stopped it to change its offsets was ended before it went on.
+            ask(client, "PUT", f"/connectors/{config.NAME}/resume")
         _wait_until_streaming(client, time.monotonic() + within_s)
     if changed:
         lineage.emit(kafka, oltp_host, oltp_port, oltp_db)
@@ -151,8 +155,42 @@ def _status(client: httpx.Client, send: Send) -> Status:
 
 
 def _restart(client: httpx.Client) -> None:
-    path = f"/connectors/{config.NAME}/restart?includeTasks=true&onlyFailed=true"
-    ask(client, "POST", path)
+    """Start failed parts again, from a position that leaves nothing out (rewinding)."""
+    path = f"/connectors/{config.NAME}"
+    if not _rewound(client):
+        ask(client, "POST", f"{path}/restart?includeTasks=true&onlyFailed=true")
+        return
+    stop(client)
+    try:
+        if offsets := _rewound(client):
+            ask(client, "PATCH", f"{path}/offsets", {"offsets": offsets})
+    finally:
+        ask(client, "PUT", f"{path}/resume")
+
+
+def _rewound(client: httpx.Client) -> list[dict[str, Any]]:
+    """The stored positions that would leave something out, put back."""
+    answer = ask(client, "GET", f"/connectors/{config.NAME}/offsets", missing={})
+    return [
+        {"partition": entry["partition"], "offset": before}
+        for entry in answer.get("offsets", ())
+        if entry["offset"] and (before := rewinding.rewound(entry["offset"]))
+    ]
+
+
+def stop(client: httpx.Client) -> None:
+    """Stopped, not paused: only then may its offsets be changed. Its absence is fine too."""
+    if ask(client, "PUT", f"/connectors/{config.NAME}/stop", missing="") == "":
+        return
+    deadline = time.monotonic() + STOP_WITHIN_S
+    while time.monotonic() < deadline:
+        answer = client.get(f"/connectors/{config.NAME}/status")
+        if answer.is_success:
+            found = answer.json()
+            if found["connector"]["state"] == "STOPPED" and not found["tasks"]:
+                return
+        time.sleep(POLL_S)
+    raise ConnectorError(f"the connector did not stop in {STOP_WITHIN_S:.0f} s")
 
 
 def _client(connect_url: str) -> httpx.Client:

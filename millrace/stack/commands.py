@@ -140,7 +140,10 @@ def _capture(site: Site) -> dict[str, Command]:
             folder=registry,
         ),
         "connect": Command(
-            _java(site, "connect", 640, connect, properties),
+            (
+                *(PYTHON, "-m", "connectors.rewinding", site.variables["MILLRACE_KAFKA"]),
+                *_java(site, "connect", 640, connect, properties),
+            ),
             {**site.variables, CDC_PASSWORD: site.passwords[CDC_PASSWORD]},
         ),
         "connect-watch": Command(
