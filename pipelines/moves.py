@@ -75,13 +75,14 @@ def together(touched: DataFrame, moves: list[Move], contract: Contract) -> tuple
     if not reached:
         return touched, 0
     others = touched.sparkSession.createDataFrame(sorted(reached, key=repr), schema)
-    return touched.union(others).distinct(), _in_a_row([m for m in joined if m.new in reached])
+    return touched.union(others).distinct(), in_a_row([m for m in joined if m.new in reached])
 
 
-def _in_a_row(moves: list[Move]) -> int:
+def in_a_row(moves: list[Move]) -> int:
     """The longest way that a value has to go."""
     longest: dict[Any, int] = {}
-    for move in sorted(moves, key=lambda m: m.lsn):
+    joined = (m for m in moves if m.old is not None)
+    for move in sorted(joined, key=lambda m: m.lsn):
         longest[move.new] = max(longest.get(move.new, 0), 1 + longest.get(move.old, 0))
     return max(longest.values(), default=0)
 

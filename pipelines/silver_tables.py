@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from pipelines import delta, history, lake, moves, quarantine
 from pipelines.delta import Mark
 from pipelines.history import OWN_PLACE, Truncates
+from pipelines.moves import Move
 from schemas.contract import Contract
 
 # The mark on current: the last build that may have changed it.
@@ -43,6 +44,29 @@ class Batch:
     moved: int = 0
     truncates: Truncates | None = None
     emptied: Truncates | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What history has of the keys that a build may change; no rows when it has none.
+
+    `touched` are the keys; None when they are all that there are.
+    """
+
+    rows: DataFrame | None = None
+    is_partial: bool = False
+    moves_in_a_row: int = 0
+    touched: DataFrame | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether these are all rows of history, and there are such."""
+        return self.rows is not None and self.touched is None
+
+    def forget(self) -> None:
+        """No longer needed; left in the cache they would be planned anew by a write."""
+        if self.rows is not None and self.touched is not None:
+            self.rows.unpersist()
 
 
 class SilverTables:
@@ -79,19 +103,16 @@ class SilverTables:
     def write(self, batch: Batch, tick: int, mark: Mark | None) -> int:
         """Put the batch among what is known; how many keys changed."""
         followed = moves.follow(self.spark, self.folder, self.contract, batch.valid, batch.moved)
-        touched, in_a_row = moves.together(self._touched(batch), followed, self.contract)
-        is_large = delta.size_bytes(self.spark, self.history) > SMALL_TABLE_BYTES
+        is_large = delta.size_bytes(self.history) > SMALL_TABLE_BYTES
         self.compile(is_large or not self.is_few)
-        known, known_rows, known_partial = self._known(touched)
-        fill = batch.partial or known_partial
+        known = self._known(batch, followed) if is_large else self._everything(followed)
         self.compile(not self.is_few)
+        fill = batch.partial or known.is_partial
         # Settled, not cached: two writes read it, and a MERGE refuses a source that may be evicted.
         states = history.states(
-            batch.valid, known, self.contract, fill, batch.truncates, in_a_row
+            batch.valid, known.rows, self.contract, fill, batch.truncates, known.moves_in_a_row
         ).localCheckpoint()
-        # No longer needed; left in the cache it would be planned anew by the write to its table.
-        if known is not None:
-            known.unpersist()
+        known.forget()
         if batch.emptied is None and batch.rows <= BROADCAST_CHANGES:
             states = states.hint("broadcast")
         changed, gone = row(
@@ -100,10 +121,8 @@ class SilverTables:
         self.compile(is_large or not self.is_few)
         if changed:
             versions = [delta.last_version(path) for path in (self.current, self.history)]
-            self._write_current(states, touched, known_rows > 0, tick)
-            if gone:
-                delta.remove(states.where("_gone"), self.history, self._history_key())
-            self._write_history(states, known_rows > 0, mark)
+            self._write_current(states, known, tick)
+            self._write_history(states, known, gone, mark)
             for path, before in zip((self.current, self.history), versions, strict=True):
                 delta.clean(self.spark, path, before)
         else:
@@ -138,29 +157,34 @@ class SilverTables:
             return F.broadcast(touched) if batch.rows <= BROADCAST_CHANGES else touched
         # A truncate names no key: it concerns those that had a state before it.
         self.expect_few(False)
-        if not delta.exists(self.history):
-            return touched
         past = delta.read(self.spark, self.history)
         alive = past.where(f"not _is_deleted and {batch.emptied.precede(OWN_PLACE)}")
         return touched.union(alive.select(*self.contract.key)).distinct()
 
-    def _known(self, touched: DataFrame) -> tuple[DataFrame | None, int, bool]:
-        """History rows of the touched keys, how many, and whether any was not carried whole."""
+    def _everything(self, followed: list[Move]) -> Known:
+        """All of history: of a small table that is cheaper than finding the touched keys."""
+        in_a_row = moves.in_a_row(followed)
         if not delta.exists(self.history):
-            return None, 0, False
+            return Known(moves_in_a_row=in_a_row)
+        return Known(delta.read(self.spark, self.history), True, in_a_row)
+
+    def _known(self, batch: Batch, followed: list[Move]) -> Known:
+        """History rows of the touched keys."""
+        touched, in_a_row = moves.together(self._touched(batch), followed, self.contract)
         table = delta.read(self.spark, self.history)
         known = table.join(touched, list(self.contract.key), "left_semi").persist()
-        rows, partial = row(known.selectExpr("count(*)", "coalesce(max(size(_unchanged)), 0)"))
-        return (known, rows, partial > 0) if rows else (known.unpersist(), 0, False)
+        rows, unchanged = row(known.selectExpr("count(*)", "coalesce(max(size(_unchanged)), 0)"))
+        if rows:
+            return Known(known, unchanged > 0, in_a_row, touched)
+        known.unpersist()
+        return Known(None, False, in_a_row, touched)
 
-    def _write_current(
-        self, states: DataFrame, touched: DataFrame, is_known: bool, tick: int
-    ) -> None:
+    def _write_current(self, states: DataFrame, known: Known, tick: int) -> None:
         # States are computed from all that history knows, so none is older than what is here.
         rows = history.last_states(states, self.contract, tick)
         mark = Mark(TICKS, tick)
         # Current is written first: after a kill it may have keys that history has not.
-        if is_known or self._has_current(touched):
+        if known.rows is not None or self._has_current(known.touched):
             delta.upsert(rows, self.current, self.contract.key, mark)
         else:
             statistics = (*self.contract.key, "_tick", "_batch_id")
@@ -168,9 +192,15 @@ class SilverTables:
                 rows, self.current, mark, statistics=statistics, properties=delta.SHORT_LIVED
             )
 
-    def _write_history(self, states: DataFrame, is_known: bool, mark: Mark | None) -> None:
-        rows = states.where("_is_new").select(*history.columns(self.contract))
-        if is_known:
+    def _write_history(self, states: DataFrame, known: Known, gone: int, mark: Mark | None) -> None:
+        names = history.columns(self.contract)
+        if known.is_everything:
+            delta.rewrite(states.where("not _gone").select(*names), self.history, mark)
+            return
+        rows = states.where("_is_new").select(*names)
+        if gone:
+            delta.remove(states.where("_gone"), self.history, self._history_key())
+        if known.rows is not None:
             delta.upsert(rows, self.history, self._history_key(), mark)
         else:
             delta.append(rows, self.history, mark, **self._history_options())
@@ -183,9 +213,11 @@ class SilverTables:
         statistics = (*self.contract.key, "_batch_id")
         return {"statistics": statistics, "properties": delta.SHORT_LIVED}
 
-    def _has_current(self, touched: DataFrame) -> bool:
+    def _has_current(self, touched: DataFrame | None) -> bool:
         if not delta.exists(self.current):
             return False
+        if touched is None:
+            return True
         keys = delta.read(self.spark, self.current).select(*self.contract.key)
         return bool(keys.join(touched, list(self.contract.key), "left_semi").take(1))
 

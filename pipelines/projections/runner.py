@@ -310,7 +310,7 @@ def _rows(spark: SparkSession, path: Path, contract: contracts.Contract) -> Data
 
 
 def _tune(spark: SparkSession, inputs: Sequence[Path]) -> None:
-    sizes = [delta.size_bytes(spark, path) for path in inputs if delta.exists(path)]
+    sizes = [delta.size_bytes(path) for path in inputs if delta.exists(path)]
     for name, value in QUICK.items():
         if sum(sizes) <= SMALL_BYTES:
             spark.conf.set(name, value)
