@@ -20,12 +20,12 @@ import psycopg
 
 from orchestration.settings import Settings
 from pipelines import checkpoint
-from pipelines.certificate import comparing, drilling, ledger, source_state, witness
+from pipelines.certificate import comparing, comparing_sums, drilling, ledger, source_state, witness
 from pipelines.certificate.comparing import Evidence, Figures, Verdict
-from pipelines.certificate.drilling import Change
+from pipelines.certificate.comparing_sums import Tallied
 from pipelines.certificate.ledger import Place, Reach
 from pipelines.certificate.sums import Sum, total
-from pipelines.certificate.window import ROWS, Window, WitnessBusy, WitnessLost
+from pipelines.certificate.window import ROWS, OfTable, Window, WitnessBusy, WitnessLost
 from pipelines.visibility import Cut, visible
 from schemas import contract as contracts
 from schemas.contract import Contract
@@ -44,7 +44,7 @@ UNREADABLE = (
 class Seen:
     """What the run knows of one table."""
 
-    evidence: Evidence | None = None
+    evidence: Evidence | Tallied | None = None
     # Up to which batch silver has taken in what this cut sees.
     after_batch: int = -1
     verdict: Verdict | None = None
@@ -237,17 +237,6 @@ class Certifying:
             if change.op in ROWS and not (cut and visible(change.xid, None, None, cut)):
                 yield change
 
-    def _changes_of(self, contract: Contract) -> list[Change]:
-        reach = self._reaches[contract.entity]
-        changes = self._window.changes() if self._window else ()
-        return [
-            Change(c.key_text, c.lsn, c.op, c.digest)
-            for c in changes
-            if c.entity == contract.entity
-            and c.op in ROWS
-            and not visible(c.xid, None, None, reach.cut)
-        ]
-
     def _give_up(self, error: Exception) -> None:
         self.problem = f"the source cannot be asked: {str(error).strip()}"
         LOG.warning("%s; this run publishes what is not certified", self.problem)
@@ -271,12 +260,14 @@ class Certifying:
                 seen.evidence = hops.evidence(spark, lake, contract, judged, window)
             finally:
                 judged.unpersist()
-        return comparing.judge(
-            told,
-            seen.evidence,
-            lambda: self._changes_of(contract),
-            lambda: hops.log(spark, lake, self.settings.kafka, contract, window, schemas),
-        )
+        source = OfTable(self._window, contract.entity, reach.cut)
+        log = hops.log(spark, lake, self.settings.kafka, contract, window, schemas)
+        if isinstance(seen.evidence, Tallied):
+            return comparing_sums.judge(told, seen.evidence, source, log)
+        verdict = comparing.judge(told, seen.evidence, source.changes, log.arrivals)
+        # The rest of it has been looked at.
+        seen.evidence = Evidence(contract.entity, shown=seen.evidence.shown)
+        return verdict
 
     def _base(self, contract: Contract, spark: Any) -> Verdict | None:
         from pipelines.certificate import states
@@ -302,6 +293,11 @@ class Certifying:
             for contract in contracts.load_published():
                 seen = known.get(contract.entity)
                 if not (seen and seen.evidence and seen.verdict and contract.entity in shown):
+                    continue
+                if isinstance(seen.evidence, Tallied):
+                    seen.verdict = _with_sums_shown(
+                        connection, contract, seen.verdict, seen.evidence
+                    )
                     continue
                 wanted = seen.evidence.shown
                 found = showing.states(connection, contract, (c.key for c in wanted))
@@ -359,6 +355,22 @@ class Certifying:
         finally:
             with self._lock:
                 self.seconds += time.monotonic() - began
+
+
+def _with_sums_shown(
+    connection: psycopg.Connection[Any], contract: Contract, verdict: Verdict, held: Tallied
+) -> Verdict:
+    from pipelines.certificate import showing
+
+    shown = showing.sums_after(connection, contract, held.shown_after)
+    return comparing_sums.with_warehouse(
+        verdict,
+        held,
+        shown,
+        lambda buckets, keys: showing.of_window(
+            connection, contract, held.shown_after, buckets, keys
+        ),
+    )
 
 
 def _last_batch(spark: Any, settings: Settings) -> int:

@@ -58,6 +58,8 @@ class TableState:
     files: dict[str, DataFile] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)
     partitioned_by: tuple[str, ...] = ()
+    # As Spark writes a StructType.
+    schema: str = ""
     # application -> how far it has come
     marks: dict[str, int] = field(default_factory=dict)
 
@@ -233,6 +235,7 @@ def _apply(actions: Iterable[Mapping[str, Any]], state: TableState) -> None:
             said = action["metaData"]
             state.properties = dict(said.get("configuration") or {})
             state.partitioned_by = tuple(said.get("partitionColumns") or ())
+            state.schema = said.get("schemaString") or ""
         elif "commitInfo" in action:
             at = action["commitInfo"].get("timestamp")
             state.committed_at = datetime.fromtimestamp(at / 1000, UTC) if at else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import psycopg
@@ -10,11 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from millrace import lakehouse
+from millrace.progress import bar
 from orchestration.settings import Settings
 from pipelines.certificate import ledger
+from pipelines.certificate.comparing import Verdict
 from pipelines.certificate.drilling import lsn_text
 from pipelines.certificate.ledger import Line
 
+# What a shell says of a command that was interrupted.
+INTERRUPTED = 130
 HOPS = ("source", "bronze", "silver", "current", "warehouse")
 
 
@@ -61,14 +66,31 @@ def _compare(names: list[str]) -> None:
 
     chosen = [lakehouse.entity(name) for name in names]
     console = Console(stderr=True, highlight=False)
-    with lakehouse.opened("certify") as lake, console.status("comparing") as status:
-        whole.certify(
-            lake.settings,
-            lake.spark,
-            lake.schemas(),
-            chosen,
-            lambda entity: status.update(f"comparing {entity}"),
-        )
+    with lakehouse.opened("certify") as lake, bar(console) as work:
+        # Spark's own handler talks to Spark, also in the middle of an answer. The run ends jobs.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        task = work.add_task("comparing", total=len(chosen) or None)
+        found: list[Verdict] = []
+
+        def tell(verdict: Verdict, tables: int) -> None:
+            found.append(verdict)
+            line = _told(verdict)
+            work.update(task, completed=len(found), total=tables, description=line)
+            if not console.is_terminal or not verdict.holds:
+                console.print(line, style=None if verdict.holds else "bold red", soft_wrap=True)
+
+        try:
+            whole.certify(lake.settings, lake.spark, lake.schemas(), chosen, tell)
+        except KeyboardInterrupt:
+            work.stop()
+            console.print(f"stopped: the verdicts of {len(found)} tables are kept")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _told(verdict: Verdict) -> str:
+    rows = verdict.hops["source"].changes if "source" in verdict.hops else 0
+    wrong = [one for one in verdict.breaks if not one.is_lawful]
+    return f"{verdict.entity}: {rows:,} rows, {f'{len(wrong)} BREAKS' if wrong else 'agree'}"
 
 
 def _drawn(lines: list[Line]) -> Table:

@@ -27,6 +27,8 @@ NOT_CARRIED = "\x1d"
 UNFIT = "\x1c"
 # Key buckets of a table, compared one by one: a difference is looked for in one of them.
 BUCKETS = 64
+# The same of a window: more, so that one of them is a small part of a large window.
+WINDOW_BUCKETS = 256
 _DIGEST_HEX = 15
 
 _INTEGERS = {"integer": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
@@ -58,9 +60,9 @@ def digest(text: str) -> int:
     return int(sum_of_text.hexdigest()[:_DIGEST_HEX], 16)
 
 
-def bucket(key_text: str) -> int:
+def bucket(key_text: str, buckets: int = BUCKETS) -> int:
     """The bucket that a key is in, by its text."""
-    return digest(key_text) % BUCKETS
+    return digest(key_text) % buckets
 
 
 def change_text(contract: Contract, op: str, lsn: int, values: Values) -> str:
@@ -119,9 +121,9 @@ def digest_spark(text_sql: str) -> str:
     return f"cast(conv(substring(md5({text_sql}), 1, {_DIGEST_HEX}), 16, 10) as bigint)"
 
 
-def bucket_spark(key_text_sql: str) -> str:
+def bucket_spark(key_text_sql: str, buckets: int = BUCKETS) -> str:
     """The bucket of a key's text, an int."""
-    return f"cast({digest_spark(key_text_sql)} % {BUCKETS} as int)"
+    return f"cast({digest_spark(key_text_sql)} % {buckets} as int)"
 
 
 # --- Postgres SQL ---------------------------------------------------------------------------------
@@ -147,9 +149,9 @@ def digest_postgres(text_sql: str) -> str:
     return f"('x' || substr(md5({text_sql}), 1, {_DIGEST_HEX}))::bit({4 * _DIGEST_HEX})::bigint"
 
 
-def bucket_postgres(key_text_sql: str) -> str:
+def bucket_postgres(key_text_sql: str, buckets: int = BUCKETS) -> str:
     """The bucket of a key's text, an integer."""
-    return f"({digest_postgres(key_text_sql)} % {BUCKETS})::integer"
+    return f"({digest_postgres(key_text_sql)} % {buckets})::integer"
 
 
 # --- one column, Python ---------------------------------------------------------------------------

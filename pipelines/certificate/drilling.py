@@ -36,19 +36,25 @@ class Change(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A change at its place in the log."""
+    """A change at its place in the log.
+
+    `is_moved`: it stands behind one that was committed after it; None when all of them are here,
+    so that it can be seen.
+    """
 
     change: Change
     partition: int
     offset: int
     is_quarantined: bool = False
+    is_moved: bool | None = None
 
 
 @dataclass(frozen=True)
 class Break:
     """What differs from one hop to the next: `hop` is the one that does not have what it was told.
 
-    `is_lawful` marks what the hop's contract allows and the next hop makes good.
+    `is_lawful` marks what the hop's contract allows and the next hop makes good, `is_partial` that
+    not every key that may differ was looked at.
     """
 
     entity: str
@@ -60,11 +66,13 @@ class Break:
     first_lsn: int
     last_lsn: int
     is_lawful: bool = False
+    is_partial: bool = False
 
     def __str__(self) -> str:
         keys = self.first_key if self.keys == 1 else f"{self.first_key} .. {self.last_key}"
+        many = f"at least {self.keys}" if self.is_partial else f"{self.keys}"
         return (
-            f"{self.entity}: {self.kind} at {self.hop}, {self.keys} keys ({keys}),"
+            f"{self.entity}: {self.kind} at {self.hop}, {many} keys ({keys}),"
             f" LSN {lsn_text(self.first_lsn)} .. {lsn_text(self.last_lsn)}"
         )
 
@@ -149,7 +157,8 @@ def inversions(first: Iterable[Arrival]) -> list[Arrival]:
     moved = []
     for arrival in sorted(first, key=lambda a: (a.partition, a.offset)):
         position = (arrival.change.order, arrival.change.lsn)
-        if position < highest.get(arrival.partition, (0, 0)):
+        is_behind = position < highest.get(arrival.partition, (0, 0))
+        if is_behind if arrival.is_moved is None else arrival.is_moved:
             moved.append(arrival)
         else:
             highest[arrival.partition] = position

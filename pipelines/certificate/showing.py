@@ -6,14 +6,14 @@ Costs what the window costs, however large the table is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import psycopg
 from psycopg import sql
 
 from pipelines import publish
-from pipelines.certificate import canonical
+from pipelines.certificate import canonical, tallying
 from pipelines.certificate.drilling import Change
 from pipelines.certificate.sums import Sum
 from schemas.contract import Column, Contract
@@ -52,12 +52,59 @@ def sums(connection: psycopg.Connection, contract: Contract) -> dict[int, Sum]:
     return {b: Sum(rows, int(digest)) for b, rows, digest in connection.execute(query)}
 
 
+def sums_after(
+    connection: psycopg.Connection, contract: Contract, batch: int
+) -> dict[str, dict[int, Sum]]:
+    """`shown` and `shown_places` of a window as tallying.tallied has them, from what is shown."""
+    if not _exists(connection, contract):
+        return {}
+    digest = canonical.digest_postgres(_text(contract))
+    query = sql.SQL(
+        "select bucket, count(*), sum(digest), sum({}) from (select {} as bucket, {} as digest,"
+        " t._lsn as lsn, t._commit_lsn as commit_lsn from {} as t where t._batch_id > %s) as w"
+        " group by bucket"
+    ).format(
+        sql.SQL(tallying.placed("digest", "lsn", "commit_lsn").replace("%", "%%")),
+        sql.SQL(_window_bucket(contract)),
+        sql.SQL(digest),
+        _table(contract),
+    )
+    found: dict[str, dict[int, Sum]] = {"shown": {}, "shown_places": {}}
+    for bucket, rows, digests, places in connection.execute(query, (batch,)):
+        found["shown"][bucket] = Sum(rows, int(digests))
+        found["shown_places"][bucket] = Sum(rows, int(places))
+    return found
+
+
+def of_window(
+    connection: psycopg.Connection,
+    contract: Contract,
+    batch: int,
+    buckets: Sequence[int],
+    keys: Iterable[str],
+) -> list[Change]:
+    """The published states of these keys, and those of the window in these buckets."""
+    found = states(connection, contract, keys)
+    if _exists(connection, contract):
+        query = sql.SQL("select {} from {} as t where t._batch_id > %s and {} = any(%s)").format(
+            _change(contract), _table(contract), sql.SQL(_window_bucket(contract))
+        )
+        for key, lsn, op, digest, order in connection.execute(query, (batch, list(buckets))):
+            found.append(Change(key, lsn, op, int(digest), order))
+    return list(set(found))
+
+
 def every(connection: psycopg.Connection, contract: Contract) -> Iterator[Change]:
     """Every published state."""
     if _exists(connection, contract):
         query = sql.SQL("select {} from {} as t").format(_change(contract), _table(contract))
         for key, lsn, op, digest, order in connection.execute(query):
             yield Change(key, lsn, op, int(digest), order)
+
+
+def _window_bucket(contract: Contract) -> str:
+    key = canonical.key_text_postgres(contract)
+    return canonical.bucket_postgres(key, canonical.WINDOW_BUCKETS).replace("%", "%%")
 
 
 def _query(contract: Contract) -> sql.Composed:

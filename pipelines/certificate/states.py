@@ -11,8 +11,8 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import delta, lake
-from pipelines.certificate import canonical
+from pipelines import delta, delta_log, lake
+from pipelines.certificate import canonical, reading_back
 from pipelines.certificate.comparing import Figures, Verdict
 from pipelines.certificate.drilling import ALTERED, EXTRA, MISSING, Break
 from pipelines.certificate.sums import Sum, total
@@ -27,7 +27,9 @@ def based(spark: SparkSession, folder: Path, contract: Contract, told: Sum) -> V
     table = lake.current(folder, contract)
     has = Sum()
     if delta.exists(table):
-        has = total(sums(delta.read(spark, table).where(LIVE), contract).values())
+        rows = delta_log.read(table).rows
+        own = reading_back.session(spark, folder, contract, rows)
+        has = total(sums(reading_back.rows(own, table, contract).where(LIVE), contract).values())
     hops = {
         "source": Figures(told.changes, told.digest),
         "current": Figures(has.changes, has.digest),

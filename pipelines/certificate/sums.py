@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -27,3 +27,32 @@ def total(buckets: Iterable[Sum]) -> Sum:
     for part in buckets:
         whole += part
     return whole
+
+
+def some_of(
+    above: Mapping[int, Sum], here: Mapping[int, Sum], limit: int
+) -> tuple[list[int], bool]:
+    """Buckets whose sums differ: as many as have `limit` texts together, one at least.
+
+    The second says whether others were left out.
+    """
+    nothing = Sum()
+    buckets = sorted(
+        bucket
+        for bucket in above.keys() | here.keys()
+        if above.get(bucket, nothing) != here.get(bucket, nothing)
+    )
+    sizes = [max(above.get(b, nothing).changes, here.get(b, nothing).changes) for b in buckets]
+    return within(buckets, sizes, limit)
+
+
+def within(buckets: Sequence[int], sizes: Sequence[int], limit: int) -> tuple[list[int], bool]:
+    """The first of these buckets, as many as have `limit` texts together, one at least."""
+    taken: list[int] = []
+    whole = 0
+    for bucket, size in zip(buckets, sizes, strict=True):
+        if taken and whole + size > limit:
+            break
+        taken.append(bucket)
+        whole += size
+    return taken, len(taken) < len(buckets)

@@ -8,12 +8,12 @@ Memory: one change at a time; the server keeps what it has decoded in a file of 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import psycopg
 
-from pipelines.certificate import canonical, pgoutput
+from pipelines.certificate import canonical, drilling, pgoutput
 from pipelines.certificate.carried_types import is_carried
 from pipelines.certificate.pgoutput import Begin, Commit, Delete, Fields, Insert, Relation, Update
 from pipelines.certificate.source_state import SESSION
@@ -132,6 +132,40 @@ class Window:
             entity: {bucket: Sum(*cell) for bucket, cell in buckets.items()}
             for entity, buckets in counts.items()
         }
+
+
+@dataclass(frozen=True)
+class OfTable:
+    """One table's part of a window, read from the log again when something differs."""
+
+    window: Window | None
+    entity: str
+    # What is visible in it was certified before.
+    since: Cut
+
+    def sums(self) -> dict[int, Sum]:
+        """Count and digest per key bucket, of canonical.WINDOW_BUCKETS."""
+        found: dict[int, Sum] = defaultdict(Sum)
+        for change in self._every():
+            found[self._bucket(change)] += Sum(1, change.digest)
+        return dict(found)
+
+    def changes(self, buckets: Collection[int] | None = None) -> list[drilling.Change]:
+        """Every change, or those of some buckets."""
+        return [
+            drilling.Change(c.key_text, c.lsn, c.op, c.digest)
+            for c in self._every()
+            if buckets is None or self._bucket(c) in buckets
+        ]
+
+    def _bucket(self, change: Change) -> int:
+        return canonical.bucket(change.key_text, canonical.WINDOW_BUCKETS)
+
+    def _every(self) -> Iterator[Change]:
+        for change in self.window.changes() if self.window else ():
+            is_of_table = change.entity == self.entity and change.op in ROWS
+            if is_of_table and not visible(change.xid, None, None, self.since):
+                yield change
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from orchestration.silver_builds import SilverBuilds
 from pipelines import bronze, delta, lake, publish
 from pipelines import cut as cuts
 from pipelines.certificate import ledger
+from pipelines.certificate.comparing import Verdict
 from pipelines.refresh import build_silver
 from pipelines.registry import WriterSchemas
 from pipelines.visibility import Cut
@@ -214,6 +215,33 @@ def test_one_tampered_message_in_kafka_is_named(small: Small, spark: Any) -> Non
     (reason,) = small.tick(spark)
     assert "extra at capture" in reason
     assert {(hop, kind) for hop, kind, *_ in small.named()} == {("capture", "extra")}
+
+
+@pytest.mark.long
+def test_a_comparison_that_is_stopped_keeps_the_verdicts_that_it_has(
+    small: Small, spark: Any
+) -> None:
+    customers(small.source, 2)
+    assert small.tick(spark) == []
+    chosen = [contracts.load(name) for name in ("customers", "cards", "holds", "offers")]
+    newest = "(select max(cut_id) from control.cuts)"
+    kept = f"select entity from control.certificates where mode = 'state' and cut_id = {newest}"
+    told: list[str] = []
+
+    def stop_at_the_second(verdict: Verdict, tables: int) -> None:
+        told.append(verdict.entity)
+        # Kept before it is told.
+        assert (verdict.entity,) in run(small.warehouse, kept)
+        assert tables == len(chosen)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        whole.certify(small.settings, spark, small.schemas, chosen, stop_at_the_second)
+    assert {(entity,) for entity in told} <= set(run(small.warehouse, kept))
+    found = whole.certify(small.settings, spark, small.schemas, chosen)
+    assert found.breaks == []
+    assert {v.entity for v in found.verdicts} == {c.entity for c in chosen}
 
 
 @pytest.mark.long

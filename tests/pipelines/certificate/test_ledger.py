@@ -12,7 +12,7 @@ from pipelines.certificate import canonical, ledger, showing
 from pipelines.certificate.comparing import Figures, Verdict
 from pipelines.certificate.drilling import Break
 from pipelines.certificate.ledger import STATE, WINDOW, Place
-from pipelines.certificate.sums import total
+from pipelines.certificate.sums import Sum, total
 from tests.pipelines.published import ACCOUNTS, a_cut, emptied, rows
 
 KEYS = [f"00000000-0000-4000-8000-{n:012d}" for n in range(1, 4)]
@@ -113,3 +113,26 @@ def test_what_is_shown_of_keys_is_read_by_key(dsn: str) -> None:
         (gone,) = showing.states(connection, ACCOUNTS, [KEYS[0]])
     assert gone.digest not in {c.digest for c in every}
     assert gone.digest != canonical.digest("")
+
+
+def test_what_is_shown_of_a_large_window_is_summed_by_its_buckets(dsn: str) -> None:
+    emptied(dsn)
+    with psycopg.connect(dsn) as connection:
+        assert showing.sums_after(connection, ACCOUNTS, -1) == {}
+    for tick, key in enumerate(KEYS, 1):
+        publish.publish(dsn, ACCOUNTS, rows(ACCOUNTS, tick, account_id=key, _op="u"), tick)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("update silver.card_accounts set _batch_id = _lsn")
+        found = showing.sums_after(connection, ACCOUNTS, 1)
+        _, *later = sorted(showing.every(connection, ACCOUNTS))
+        buckets = {canonical.bucket(c.key, canonical.WINDOW_BUCKETS): c for c in later}
+        for bucket, one in buckets.items():
+            assert found["shown"][bucket] == Sum(1, one.digest)
+            # As tallying.placed says it to Spark and to Postgres.
+            placed = (one.digest % 1000003 + 1) * (one.lsn + 3 * one.order)
+            assert found["shown_places"][bucket] == Sum(1, placed)
+        assert found["shown"].keys() == buckets.keys()
+        (bucket, one), *_ = buckets.items()
+        here = showing.of_window(connection, ACCOUNTS, 1, [bucket], [KEYS[0], one.key])
+        assert {c.key for c in here} == {KEYS[0], one.key}
+        assert one in here
