@@ -88,6 +88,10 @@ def damages(table: Path) -> Iterator[Damage]:
             # A file of another size is not the one that the log means, whole or not.
             kind = Kind.DATA if why.startswith("is ") else kind
             yield Damage(table, file, kind, why, described.partition.get("entity"))
+    for deletions in sorted({f.deletions for f in state.files.values() if f.deletions}):
+        why = file_fault(table / deletions)
+        if why:
+            yield Damage(table, table / deletions, Kind.DATA, why)
 
 
 def file_fault(file: Path, size: int | None = None) -> str | None:

@@ -23,13 +23,15 @@ from pipelines import delta_log
 
 NEVER = -1
 # Below this a table is rewritten rather than merged into.
-REWRITE_BYTES = 16 * 1024 * 1024
+REWRITE_BYTES = 4 * 1024 * 1024
 # Beyond this many commits the table is asked, not its log.
 LOOK_BACK_COMMITS = 200
 # Every so many commits small files are put together, and those nobody reads are removed.
 CLEAN_EVERY_COMMITS = 64
 # Silver can be built anew from bronze, so its old versions are only for readers under way.
 SHORT_LIVED = {"delta.deletedFileRetentionDuration": "interval 2 hours"}
+# A MERGE marks the rows that it replaces; without, it writes every file anew that has one of them.
+MERGED = {**SHORT_LIVED, "delta.enableDeletionVectors": "true"}
 
 
 class SecondWriter(RuntimeError):
@@ -157,13 +159,21 @@ def merge(rows: DataFrame, path: Path, on: str, newer: str | None, mark: Mark | 
     return _metric(path, before, "numTargetRowsInserted", "numTargetRowsUpdated")
 
 
-def upsert(rows: DataFrame, path: Path, key: Sequence[str], mark: Mark | None = None) -> None:
+def upsert(
+    rows: DataFrame,
+    path: Path,
+    key: Sequence[str],
+    mark: Mark | None = None,
+    within: str | None = None,
+) -> None:
     """Put each row in the place of the one with its key, whichever way is cheaper at this size.
 
     Rewriting a small table is one pass and several times faster than a MERGE, which joins twice.
+    `within` is SQL over the table (t): rows that are replaced are among these, so that a MERGE
+    leaves files alone whose bounds say that they have none.
     """
     if size_bytes(path) > REWRITE_BYTES:
-        on = " and ".join(f"t.{name} = s.{name}" for name in key)
+        on = " and ".join([f"t.{name} = s.{name}" for name in key] + ([within] if within else []))
         merge(rows, path, on, "true", mark)
         return
     others = read(rows.sparkSession, path).join(rows.select(*key), list(key), "left_anti")

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import json
 import os
+import string
 import zlib
+from base64 import b85decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from uuid import UUID
 
 NEVER = -1
 DIGITS = 20
 ASIDE = "aside"
 CRC_HEADER = b"crc\x00"
+# A deletion vector in a file below the table's folder, named by a UUID in the alphabet of ZeroMQ.
+RELATIVE, UUID_CHARACTERS = "u", 20
+_ALPHABET = string.digits + string.ascii_lowercase + string.ascii_uppercase
+_FROM_Z85 = str.maketrans(
+    f"{_ALPHABET}.-:+=^!/*?&<>()[]{{}}@%$#",
+    f"{string.digits}{string.ascii_uppercase}{string.ascii_lowercase}!#$%&()*+-;<=>?@^_`{{|}}~",
+)
 REMEDY = "`millrace lake heal` makes the table whole"
 
 
@@ -44,8 +54,24 @@ class DataFile:
 
     @property
     def rows(self) -> int:
-        """How many it holds."""
-        return int(self.statistics.get("numRecords", 0))
+        """How many of its rows are in the table."""
+        return int(self.statistics.get("numRecords", 0)) - int(
+            self._deleted.get("cardinality") or 0
+        )
+
+    @property
+    def deletions(self) -> str | None:
+        """The file beside it that says which of its rows are not; None when all are."""
+        if self._deleted.get("storageType") != RELATIVE:
+            return None
+        place = str(self._deleted["pathOrInlineDv"])
+        folder, number = place[:-UUID_CHARACTERS], place[-UUID_CHARACTERS:]
+        name = f"deletion_vector_{UUID(bytes=b85decode(number.translate(_FROM_Z85)))}.bin"
+        return f"{folder}/{name}" if folder else name
+
+    @property
+    def _deleted(self) -> Mapping[str, Any]:
+        return self.added.get("deletionVector") or {}
 
 
 @dataclass

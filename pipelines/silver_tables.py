@@ -115,14 +115,21 @@ class SilverTables:
         known.forget()
         if batch.emptied is None and batch.rows <= BROADCAST_CHANGES:
             states = states.hint("broadcast")
-        changed, gone = row(
-            states.selectExpr("count_if(_is_current and _has_news)", "count_if(_gone)")
+        changed, gone, first_batch = row(
+            states.selectExpr(
+                "count_if(_is_current and _has_news)",
+                "count_if(_gone)",
+                "min(case when _is_new or _is_current then _batch_id end)",
+            )
         )
+        # Rows that are replaced came with these batches or later ones; but a state that a truncate
+        # made may have come with another copy of it.
+        within = f"t._batch_id >= {first_batch}" if changed and not batch.truncates else None
         self.compile(is_large or not self.is_few)
         if changed:
             versions = [delta.last_version(path) for path in (self.current, self.history)]
-            self._write_current(states, known, tick)
-            self._write_history(states, known, gone, mark)
+            self._write_current(states, known, tick, within)
+            self._write_history(states, known, gone, mark, within)
             for path, before in zip((self.current, self.history), versions, strict=True):
                 delta.clean(self.spark, path, before)
         else:
@@ -179,20 +186,22 @@ class SilverTables:
         known.unpersist()
         return Known(None, False, in_a_row, touched)
 
-    def _write_current(self, states: DataFrame, known: Known, tick: int) -> None:
+    def _write_current(
+        self, states: DataFrame, known: Known, tick: int, within: str | None
+    ) -> None:
         # States are computed from all that history knows, so none is older than what is here.
         rows = history.last_states(states, self.contract, tick)
         mark = Mark(TICKS, tick)
         # Current is written first: after a kill it may have keys that history has not.
         if known.rows is not None or self._has_current(known.touched):
-            delta.upsert(rows, self.current, self.contract.key, mark)
+            delta.upsert(rows, self.current, self.contract.key, mark, within)
         else:
             statistics = (*self.contract.key, "_tick", "_batch_id")
-            delta.append(
-                rows, self.current, mark, statistics=statistics, properties=delta.SHORT_LIVED
-            )
+            delta.append(rows, self.current, mark, statistics=statistics, properties=delta.MERGED)
 
-    def _write_history(self, states: DataFrame, known: Known, gone: int, mark: Mark | None) -> None:
+    def _write_history(
+        self, states: DataFrame, known: Known, gone: int, mark: Mark | None, within: str | None
+    ) -> None:
         names = history.columns(self.contract)
         if known.is_everything:
             delta.rewrite(states.where("not _gone").select(*names), self.history, mark)
@@ -201,7 +210,7 @@ class SilverTables:
         if gone:
             delta.remove(states.where("_gone"), self.history, self._history_key())
         if known.rows is not None:
-            delta.upsert(rows, self.history, self._history_key(), mark)
+            delta.upsert(rows, self.history, self._history_key(), mark, within)
         else:
             delta.append(rows, self.history, mark, **self._history_options())
 
@@ -211,7 +220,7 @@ class SilverTables:
     def _history_options(self) -> Mapping[str, Any]:
         """How history is made: no column with personal data has its bounds in the log."""
         statistics = (*self.contract.key, "_batch_id")
-        return {"statistics": statistics, "properties": delta.SHORT_LIVED}
+        return {"statistics": statistics, "properties": delta.MERGED}
 
     def _has_current(self, touched: DataFrame | None) -> bool:
         if not delta.exists(self.current):

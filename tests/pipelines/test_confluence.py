@@ -5,14 +5,16 @@ out of line, nulls, snapshot rows, rolled-back work. Their changes are repeated,
 another order across keys and partitions, and cut into batches. Python says what must come out.
 """
 
+import random
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pipelines import delta, history, lake
+from pipelines import delta, delta_log, history, lake, silver_tables
 from pipelines.refresh import build_silver
 from tests.pipelines import lives as led
 from tests.pipelines import reference
@@ -28,10 +30,27 @@ ARRIVAL = ("_topic", "_partition", "_offset", "_ingested_at", "_batch_id")
 ENDS = [Change(None, "t", (lsn - 500) * led.APART, lsn * led.APART, lsn) for lsn in led.TRUNCATES]
 
 
-@pytest.fixture(scope="module")
-def arrived(spark, make_source, everything) -> SimpleNamespace:
-    """Silver built batch by batch from changes in disorder, and again from all of it at once."""
-    s = make_source("documents")
+@pytest.fixture(
+    scope="module", params=["rewritten", pytest.param("merged", marks=pytest.mark.long)]
+)
+def arrived(spark, make_source, everything, request) -> Iterator[SimpleNamespace]:
+    """Silver built batch by batch from changes in disorder, and again from all of it at once.
+
+    Small tables are rewritten, large ones merged into.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "merged":
+            as_large(patch)
+        yield _arrived(spark, make_source("documents"), everything)
+
+
+def as_large(patch: pytest.MonkeyPatch) -> None:
+    """From now on every table counts as a large one."""
+    patch.setattr(delta, "REWRITE_BYTES", 0)
+    patch.setattr(silver_tables, "SMALL_TABLE_BYTES", 0)
+
+
+def _arrived(spark: Any, s: Any, everything: Any) -> SimpleNamespace:
     lives = led.lives(LIVES)
     for batch in _batches(s, lives):
         s.land(*batch)
@@ -92,6 +111,33 @@ def test_the_lives_have_seen_everything(arrived) -> None:
     moves = [c for life in arrived.lives for c in life.changes if c.moved_from is not None]
     assert sum(c.values["storage_ref"] == reference.UNCHANGED for c in moves) > 3
     assert sum(len(set(b)) > 1 for life in arrived.lives for b in life.arrivals) > LIVES
+
+
+def test_a_merge_into_old_and_new_files_misses_no_row(
+    spark, make_source, everything, monkeypatch
+) -> None:
+    """Without a truncate a MERGE leaves files alone that are older than what it replaces."""
+    as_large(monkeypatch)
+    s, chance = make_source("documents"), random.Random(11)
+    lsns = {key: iter(range(key, 10**6, 100)) for key in range(1, 41)}
+    held_back: list[Any] = []
+    for number in range(5):
+        keys = lsns if number == 0 else chance.sample(sorted(lsns), 12)
+        changes = [_next_of(s, key, next(lsns[key])) for key in keys]
+        late = [change for change in changes if number and chance.random() < 0.3]
+        s.land(*(c for c in changes if c not in late), *held_back, *held_back[:1])
+        held_back = late
+        build_silver(spark, s.folder, s.contract, everything, s.schemas.get)
+    current = lake.current(s.folder, s.contract)
+    assert any(file.deletions for file in delta_log.read(current).files.values())
+    by_batches = _read(spark, s)
+    shutil.rmtree(lake.silver(s.folder, s.contract))
+    build_silver(spark, s.folder, s.contract, everything, s.schemas.get)
+    assert by_batches.checksums == _read(spark, s).checksums
+
+
+def _next_of(s: Any, key: int, lsn: int) -> Any:
+    return s.change("c" if lsn < 100 else "u", s.row(key, storage_ref=f"at {lsn}"), lsn, lsn)
 
 
 def _batches(s: Any, lives: list[led.Life]) -> list[list[Any]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import delta
+from pipelines import checking, delta, delta_log
 from pipelines.delta import NEVER, Mark, SecondWriter
 
 pytestmark = pytest.mark.spark
@@ -53,6 +53,25 @@ def test_an_upsert_replaces_by_key_either_way(spark, table, monkeypatch, rewrite
     found = {row["id"]: row["text"] for row in delta.read(spark, table).collect()}
     assert found == {1: "value 1", 2: "new", 3: "added"}
     assert delta.watermark(spark, table, "build") == 5
+
+
+def test_a_merge_marks_the_rows_that_it_replaces_and_the_log_knows(
+    spark, table, monkeypatch
+) -> None:
+    monkeypatch.setattr(delta, "REWRITE_BYTES", 0)
+    delta.append(rows(spark, *range(100)), table, properties=delta.MERGED)
+    changed = spark.createDataFrame([(7, "new"), (100, "added")], "id long, text string")
+    delta.upsert(changed, table, ["id"], within="t.id >= 7")
+    assert ids(spark, table) == list(range(101))
+    state = delta_log.read(table)
+    assert state.rows == 101
+    (deletions,) = filter(None, (file.deletions for file in state.files.values()))
+    assert list(checking.damages(table)) == []
+    data = bytearray((table / deletions).read_bytes())
+    data[-3] ^= 4
+    (table / deletions).write_bytes(data)
+    (found,) = checking.damages(table)
+    assert (found.file, found.kind) == (table / deletions, checking.Kind.DATA)
 
 
 def test_cleaning_keeps_the_rows_and_leaves_few_files(spark, table) -> None:
