@@ -100,7 +100,7 @@ class Swipes:
     def rate(self, batch: int, requests: int) -> float:
         """Decisions a second; notes how busy the backend was."""
         calls = [
-            orjson.dumps([self.request() for _ in range(batch)]).decode()
+            orjson.dumps([request(self.cards) for _ in range(batch)]).decode()
             for _ in range(requests // batch)
         ]
         busy_ns, began = self.backend_ns(), time.perf_counter()
@@ -116,34 +116,35 @@ class Swipes:
         pid = self.connection.info.backend_pid
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
-    def request(self) -> dict[str, object]:
-        """The next request: one minor unit, a card after the other."""
-        number = next(NUMBERS)
-        card_id, account_id = self.cards[number % len(self.cards)]
-        now = datetime.now(UTC)
-        ids = ("authorization_id", "hold_id", "entry_id", "request_id", "idempotency_key")
-        return {
-            **{name: str(uuid4()) for name in ids},
-            "request_hash": "0" * 64,
-            "message_kind": "PURCHASE",
-            "card_id": card_id,
-            "account_id": account_id,
-            "amount_minor": 1,
-            "currency": "USD",
-            "merchant_id": f"M-{number % 50}",
-            "mcc": "5411",
-            "merchant_country": "DE",
-            "channel": "CHIP",
-            "network": "VISA",
-            "decision": "APPROVED",
-            "response_code": "00",
-            "reason_code": "APPROVED",
-            "rule_hits": [],
-            "facts": FACTS,
-            "rule_version": "bench",
-            "requested_at": now,
-            "decided_at": now,
-        }
+
+def request(cards: list[tuple[str, str]]) -> dict[str, object]:
+    """The next request: one minor unit, a card after the other."""
+    number = next(NUMBERS)
+    card_id, account_id = cards[number % len(cards)]
+    now = datetime.now(UTC)
+    ids = ("authorization_id", "hold_id", "entry_id", "request_id", "idempotency_key")
+    return {
+        **{name: str(uuid4()) for name in ids},
+        "request_hash": "0" * 64,
+        "message_kind": "PURCHASE",
+        "card_id": card_id,
+        "account_id": account_id,
+        "amount_minor": 1,
+        "currency": "USD",
+        "merchant_id": f"M-{number % 50}",
+        "mcc": "5411",
+        "merchant_country": "DE",
+        "channel": "CHIP",
+        "network": "VISA",
+        "decision": "APPROVED",
+        "response_code": "00",
+        "reason_code": "APPROVED",
+        "rule_hits": [],
+        "facts": FACTS,
+        "rule_version": "bench",
+        "requested_at": now,
+        "decided_at": now,
+    }
 
 
 if __name__ == "__main__":

@@ -162,11 +162,13 @@ class Source:
 
 def decisions() -> str:
     """pgbench's script: a batch of decisions on neighbouring cards, every id new."""
-    template = request([("card", "account", "USD")])
-    fixed = {k: v for k, v in template.items() if not _is_id(v) and k not in ("card_id",)}
+    template = request([("card", "account")])
+    fixed = {
+        k: v for k, v in template.items() if not _is_id(v) and k not in ("card_id", "account_id")
+    }
     ids = ", ".join(f"'{k}', gen_random_uuid()" for k, v in template.items() if _is_id(v))
     return DECISION.format(
-        last=ACCOUNTS - BATCH + 1, batch=BATCH, fixed=json.dumps(fixed), ids=ids
+        last=ACCOUNTS - BATCH + 1, batch=BATCH, fixed=json.dumps(fixed, default=str), ids=ids
     )  # fmt: skip
 
 

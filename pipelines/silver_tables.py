@@ -14,7 +14,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import delta, history, lake, moves, quarantine
+from pipelines import delta, delta_log, history, lake, moves, quarantine
 from pipelines.delta import Mark
 from pipelines.history import OWN_PLACE, Truncates
 from pipelines.moves import Move
@@ -27,6 +27,8 @@ BROADCAST_CHANGES = 200_000
 # Below these sizes compiling a query takes longer than interpreting it, and one task is enough.
 FEW_RECORDS = 20_000
 SMALL_TABLE_BYTES = 512 * 1024
+# With fewer rows of history for each change than this, finding those of its key does not pay.
+EVERYTHING_SHARE = 4
 ONE_TASK = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "1"}
 
 
@@ -103,10 +105,12 @@ class SilverTables:
     def write(self, batch: Batch, tick: int, mark: Mark | None) -> int:
         """Put the batch among what is known; how many keys changed."""
         followed = moves.follow(self.spark, self.folder, self.contract, batch.valid, batch.moved)
-        is_large = delta.size_bytes(self.history) > SMALL_TABLE_BYTES
+        past = delta_log.read(self.history)
+        is_large = past.bytes > SMALL_TABLE_BYTES
+        finds_keys = is_large and past.rows > EVERYTHING_SHARE * batch.rows
         self.compile(is_large or not self.is_few)
-        known = self._known(batch, followed) if is_large else self._everything(followed)
-        self.compile(not self.is_few)
+        known = self._known(batch, followed) if finds_keys else self._everything(followed)
+        self.compile(not self.is_few or (is_large and not finds_keys))
         fill = batch.partial or known.is_partial
         # Settled, not cached: two writes read it, and a MERGE refuses a source that may be evicted.
         states = history.states(
@@ -169,7 +173,7 @@ class SilverTables:
         return touched.union(alive.select(*self.contract.key)).distinct()
 
     def _everything(self, followed: list[Move]) -> Known:
-        """All of history: of a small table that is cheaper than finding the touched keys."""
+        """All of history: cheaper than finding the touched keys, of a small table or for many."""
         in_a_row = moves.in_a_row(followed)
         if not delta.exists(self.history):
             return Known(moves_in_a_row=in_a_row)
