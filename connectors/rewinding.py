@@ -41,14 +41,15 @@ class Stored(NamedTuple):
 def rewound(position: Mapping[str, Any]) -> dict[str, Any] | None:
     """The position to start from instead; none when this one leaves nothing out.
 
-    Without `lsn_proc` Debezium passes over nothing after the place where it reads on.
+    Debezium passes over what stands at `lsn_proc` or before it, and the first change after a commit
+    stands at the same place as the commit's end; where nothing stands, it passes over nothing.
+    Without an `lsn_proc` it would not see that its slot has gone on without it.
     """
-    # The first change after a commit stands at the same place as the commit's end.
-    commit = position.get("lsn_commit")
-    if position.get("messageType") != "UPDATE" or not commit or "lsn_proc" not in position:
+    commit, done = position.get("lsn_commit"), position.get("lsn_proc")
+    if position.get("messageType") != "UPDATE" or not commit or done is None or done < commit:
         return None
-    kept = {n: v for n, v in position.items() if n not in ("lsn_proc", "lsn_events_processed")}
-    return {**kept, "lsn": commit}
+    kept = {n: v for n, v in position.items() if n != "lsn_events_processed"}
+    return {**kept, "lsn": commit, "lsn_proc": commit - 1}
 
 
 def rewind(kafka: str) -> list[str]:

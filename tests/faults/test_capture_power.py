@@ -36,10 +36,12 @@ def test_f35_the_copy_has_every_acknowledged_write_and_captures_on(stack, seed) 
     with client.writing():
         client.until(ok=200)
         # The database first: nothing may be acknowledged that the copy has not.
-        for part in PARTS:
-            freeze(stack, part)
+        frozen = [process for part in PARTS for process in freeze(stack, part)]
         acknowledged = client.count(OK)
         copy(stack, home)
+        # All at once: who stands still answers nobody, and would not end when it is told to.
+        for process in frozen:
+            process.kill()
         stack.down()
     print(f"{acknowledged} transactions were acknowledged when the power went")
     again = Stack(home)
@@ -57,12 +59,16 @@ def test_f35_the_copy_has_every_acknowledged_write_and_captures_on(stack, seed) 
         again.down(purge=True)
 
 
-def freeze(stack: Stack, part: str) -> None:
+def freeze(stack: Stack, part: str) -> list[psutil.Process]:
+    """The part's processes, the first of them first: it starts no other one meanwhile."""
     pid = stack.pid(part)
     assert pid
     leader = psutil.Process(pid)
-    for process in (leader, *leader.children(recursive=True)):
+    leader.send_signal(signal.SIGSTOP)
+    frozen = [leader, *leader.children(recursive=True)]
+    for process in frozen[1:]:
         process.send_signal(signal.SIGSTOP)
+    return frozen
 
 
 def copy(stack: Stack, home: Path) -> None:
