@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from orchestration import control
@@ -37,6 +38,7 @@ class Whole:
     """What was compared, and at which cut."""
 
     cut_id: int
+    taken_at: datetime
     verdicts: tuple[Verdict, ...]
     seconds: float
 
@@ -76,7 +78,7 @@ def certify(
     if len(found) == len(contracts.load_all()):
         rows = sum(v.hops["source"].changes for v in found if "source" in v.hops)
         ledger.close(settings.warehouse_dsn, cut_id, ledger.STATE, None, rows, seconds)
-    return Whole(cut_id, tuple(found), seconds)
+    return Whole(cut_id, state.cut.taken_at, tuple(found), seconds)
 
 
 def _each(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from datetime import datetime
 from typing import Annotated
 
 import psycopg
@@ -35,10 +36,10 @@ def certify(
     ] = False,
 ) -> None:
     """Every table, hop by hop, and how far it is complete. Exit 1: a break is open, or no proof."""
-    if full:
-        _compare(table or [])
+    compared = _compare(table or []) if full else None
+    dsn = Settings().warehouse_dsn
     try:
-        found = ledger.last_window(Settings().warehouse_dsn)
+        found = compared or ledger.last_window(dsn)
     except psycopg.OperationalError:
         lakehouse.refuse("the warehouse does not answer: is the stack up? (`millrace up`)")
     if found is None:
@@ -61,7 +62,7 @@ def certify(
         raise typer.Exit(1)
 
 
-def _compare(names: list[str]) -> None:
+def _compare(names: list[str]) -> tuple[int, datetime, float, list[Line]]:
     from orchestration import whole
 
     chosen = [lakehouse.entity(name) for name in names]
@@ -80,11 +81,13 @@ def _compare(names: list[str]) -> None:
                 console.print(line, style=None if verdict.holds else "bold red", soft_wrap=True)
 
         try:
-            whole.certify(lake.settings, lake.spark, lake.schemas(), chosen, tell)
+            done = whole.certify(lake.settings, lake.spark, lake.schemas(), chosen, tell)
         except KeyboardInterrupt:
             work.stop()
             console.print(f"stopped: the verdicts of {len(found)} tables are kept")
             raise typer.Exit(INTERRUPTED) from None
+    lines = ledger.lines_at(lake.settings.warehouse_dsn, done.cut_id)
+    return done.cut_id, done.taken_at, done.seconds, lines
 
 
 def _told(verdict: Verdict) -> str:

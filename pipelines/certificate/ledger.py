@@ -176,15 +176,21 @@ def last_window(dsn: str) -> tuple[int, datetime, float, list[Line]] | None:
             "select t.cut_id, c.taken_at, t.seconds from control.certified_cuts as t"
             " join control.cuts as c on c.cut_id = t.cut_id order by t.certified_at desc limit 1"
         ).fetchone()
-        if newest is None:
-            return None
+    if newest is None:
+        return None
+    return int(newest[0]), newest[1], float(newest[2]), lines_at(dsn, newest[0])
+
+
+def lines_at(dsn: str, cut_id: int) -> list[Line]:
+    """Every table: what was compared at this cut, what is open about it, how far it is proven."""
+    with psycopg.connect(dsn) as connection:
         through = connection.execute(
             "select entity, cut_id, lsn, taken_at from control.complete_through order by entity"
         ).fetchall()
         figures = connection.execute(
             "select entity, hop, changes, digest, duplicates, quarantined, reordered"
             " from control.certificates where cut_id = %s",
-            (newest[0],),
+            (cut_id,),
         ).fetchall()
     hops: dict[str, dict[str, tuple[int, int, int, int, int]]] = {}
     for entity, hop, *numbers in figures:
@@ -194,13 +200,12 @@ def last_window(dsn: str) -> tuple[int, datetime, float, list[Line]] | None:
         broken.setdefault(one.entity, []).append(str(one))
     places = {entity: rest for entity, *rest in through}
     every = {contract.entity for contract in contracts.load_all()}
-    lines = [
+    return [
         Line(
             entity, *_place(places.get(entity)), hops.get(entity, {}), tuple(broken.get(entity, ()))
         )
         for entity in sorted(every | places.keys() | hops.keys() | broken.keys())
     ]
-    return int(newest[0]), newest[1], float(newest[2]), lines
 
 
 def _place(found: Sequence[Any] | None) -> tuple[int | None, int | None, datetime | None]:

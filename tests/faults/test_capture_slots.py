@@ -110,6 +110,9 @@ def test_f4_a_slot_that_was_dropped_and_made_again(
     proof = CliRunner().invoke(cli.app, ["certify", "--full", "--table", "customers"])
     print(proof.output)
     assert proof.exit_code == 0, proof.exception
+    # What is shown is what was compared: as many rows at the source as in current.
+    (rows,) = re.findall(r"customers: ([\d,]+) rows, agree", proof.output)
+    assert len(re.findall(rf" {rows} ", proof.output)) > 2
 
 
 def test_f5_the_alarm_comes_before_the_slot_is_lost(stack, admin, spark, settings, client) -> None:
