@@ -81,6 +81,8 @@ def pool(dsn: str) -> Pool:
         timeout=3,
         # The next request tries anew at once; the pool's own pauses would outlast the outage.
         reconnect_timeout=0,
+        # One that broke while nobody used it must not cost the next request its answer.
+        check=AsyncConnectionPool.check_connection,
         kwargs={
             "autocommit": True,
             "row_factory": dict_row,
