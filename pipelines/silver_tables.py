@@ -197,7 +197,8 @@ class SilverTables:
         rows = history.last_states(states, self.contract, tick)
         mark = Mark(TICKS, tick)
         # Current is written first: after a kill it may have keys that history has not.
-        if known.rows is not None or self._has_current(known.touched):
+        # Where only what broke the contract has come so far, history is there and current is not.
+        if delta.exists(self.current) and (known.rows is not None or self._has(known.touched)):
             delta.upsert(rows, self.current, self.contract.key, mark, within)
         else:
             statistics = (*self.contract.key, "_tick", "_batch_id")
@@ -226,9 +227,8 @@ class SilverTables:
         statistics = (*self.contract.key, "_batch_id")
         return {"statistics": statistics, "properties": delta.MERGED}
 
-    def _has_current(self, touched: DataFrame | None) -> bool:
-        if not delta.exists(self.current):
-            return False
+    def _has(self, touched: DataFrame | None) -> bool:
+        """Whether current has one of these keys."""
         if touched is None:
             return True
         keys = delta.read(self.spark, self.current).select(*self.contract.key)

@@ -238,3 +238,16 @@ def test_sql_and_python_name_a_change_alike(lived, spark) -> None:
         key = bytes(row["key"]) if row["key"] is not None else None
         named = decisions.identity(row["entity"], place, key, row["op"], row["lsn"])
         assert named == row["identity"]
+
+
+def test_a_table_whose_first_rows_all_broke_the_contract_begins_with_the_first_valid_one(
+    spark, make_source, everything
+) -> None:
+    s = make_source("active_credits")
+    desk = Desk(spark, s, everything)
+    s.land(s.change("c", s.row(1, principal_minor=-5), 10))
+    assert desk.build().quarantined == 1
+    s.land(s.change("c", s.row(2), 20))
+    assert desk.build().changed == 1
+    assert set(desk.current()) == {2}
+    assert set(desk.history()) == {2}
