@@ -13,9 +13,7 @@ import os
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-from tempfile import mkdtemp
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,6 +24,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.own_stack import own_stack
 from bench.pairs import interleave, report
 from connectors import config, register
 from millrace.stack import Stack, postgres
@@ -102,18 +101,12 @@ class Drain:
 
 def main() -> None:
     """Start a stack, drain loads by turns, stop it."""
-    home = Path(mkdtemp(prefix="millrace-bench-"))
-    home.chmod(0o755)
-    stack = Stack(home)
-    try:
-        stack.up(("connect",))
+    with own_stack("connect") as stack:
         source = Source(stack)
         source.prepare()
         pairs = interleave(source.by_capture, source.by_recvlogical)
         show(source.captured[1:], source.received[1:])
         report("capture_rate", pairs, target=TARGET, better="higher")
-    finally:
-        stack.down(purge=True)
 
 
 class Source:

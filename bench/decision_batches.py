@@ -11,15 +11,14 @@ import time
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from tempfile import mkdtemp
 from uuid import uuid4
 
 import orjson
 import psycopg
 
+from bench.own_stack import own_stack
 from bench.pairs import interleave, report
 from bench.swipes import MAKE_CARDS
-from millrace.stack import Stack
 from schemas.features import DECISION_SET, DECISION_VERSIONS
 
 CALL = "select * from card.decide_and_hold(%s::jsonb)"
@@ -68,11 +67,7 @@ FACTS = {
 
 def main() -> None:
     """Start a Postgres of its own, measure, stop it."""
-    home = Path(mkdtemp(prefix="millrace-bench-"))
-    home.chmod(0o755)
-    stack = Stack(home)
-    try:
-        stack.up(("postgres",))
+    with own_stack("postgres") as stack:
         with psycopg.connect(stack.env["MILLRACE_OLTP_ADMIN_DSN"], autocommit=True) as owner:
             owner.execute(MAKE_CARDS.format(cards=CARDS))
             owner.execute(LIMITED.format(limited=CARDS // 4))
@@ -85,8 +80,6 @@ def main() -> None:
             lambda: swipes.rate(100, requests=6000), lambda: swipes.rate(1, requests=500)
         )
         report("decision_batches", pairs, target=5.0, better="higher")
-    finally:
-        stack.down(purge=True)
 
 
 class Swipes:

@@ -13,15 +13,14 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from tempfile import mkdtemp
 
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table
 
 from bench import captured
+from bench.own_stack import own_stack
 from bench.pairs import interleave, report
-from millrace.stack import Stack
 from pipelines import publish, refresh
 
 ROWS, FACTORS, CHANGES = 40_000, (1, 4, 16), 5_000
@@ -37,12 +36,8 @@ KEYS = {
 
 def main() -> None:
     """Each kind of delta on tables of its own: one pair after the other, then the parts."""
-    home = Path(mkdtemp(prefix="millrace-bench-"))
-    home.chmod(0o755)
-    stack = Stack(home)
     found: dict[str, list[tuple[float, float]]] = {}
-    try:
-        stack.up(("postgres",))
+    with own_stack("postgres") as stack:
         dsn = {**stack.env, **stack.secrets}["MILLRACE_WAREHOUSE_DSN"]
         with captured.spark_in() as (spark, place):
             for kind, key in KEYS.items():
@@ -52,8 +47,6 @@ def main() -> None:
                 for _ in range(ROUNDS):
                     tables[4].tick()
                 show(kind, tables)
-    finally:
-        stack.down(purge=True)
     for kind, pairs in found.items():
         report(f"growth.{kind}", pairs, target=TARGET, better="lower")
     worse = max(found.values(), key=lambda pairs: median(a / b for a, b in pairs))

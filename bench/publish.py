@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import mkdtemp
 
 import psycopg
 import pyarrow as pa
@@ -20,8 +18,8 @@ from psycopg import sql
 from pyarrow import csv
 
 from bench import captured
+from bench.own_stack import own_stack
 from bench.pairs import interleave, report
-from millrace.stack import Stack
 from pipelines import delta, publish
 from schemas.contract import Contract
 
@@ -32,18 +30,12 @@ TARGET = 0.8
 def main() -> None:
     """Make the rows, start a database, measure both, stop it."""
     contract, rows = current_rows(TABLE_ROWS + ROWS // 2)
-    home = Path(mkdtemp(prefix="millrace-bench-"))
-    home.chmod(0o755)
-    stack = Stack(home)
-    try:
-        stack.up(("postgres",))
+    with own_stack("postgres") as stack:
         dsn = {**stack.env, **stack.secrets}["MILLRACE_WAREHOUSE_DSN"]
         ours, plain = Ours(dsn, contract, rows), Plain(dsn, contract, rows)
         pairs = interleave(ours.rate, plain.rate)
         require_equal(dsn, contract)
         report("publish", pairs, target=TARGET, better="higher")
-    finally:
-        stack.down(purge=True)
 
 
 def current_rows(count: int) -> tuple[Contract, pa.Table]:

@@ -14,7 +14,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import mkdtemp
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -22,6 +21,7 @@ import httpx
 import psycopg
 
 from bench.decision_batches import request
+from bench.own_stack import own_stack
 from bench.pairs import interleave, report
 from connectors import config, register
 from millrace.stack import Stack, postgres
@@ -54,13 +54,9 @@ select count(*) from card.decide_and_hold((
 
 def main() -> None:
     """Start a stack, measure both workloads, stop it."""
-    home = Path(mkdtemp(prefix="millrace-bench-"))
-    home.chmod(0o755)
-    stack = Stack(home)
-    try:
-        stack.up(("connect",))
+    with own_stack("connect") as stack:
         source = Source(stack)
-        source.prepare(home)
+        source.prepare(stack.layout.home)
         for name, script in (("pgbench", ("-b", "tpcb-like")), ("card", ("-f", source.decisions))):
             rate = source.capacity(script) / 2
             print(f"{name}: half of capacity is {rate:,.0f} transactions a second")
@@ -69,8 +65,6 @@ def main() -> None:
                 lambda s=script, r=rate: source.alone(s, r),  # type: ignore[misc]
             )
             report(f"source_capture.{name}", pairs, target=TARGET, better="higher")
-    finally:
-        stack.down(purge=True)
 
 
 class Source:

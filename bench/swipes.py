@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import mkdtemp
 
 import fastavro
 import httpx
@@ -28,6 +26,7 @@ import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from bench.own_stack import own_stack
 from millrace.stack import Stack
 from oltp.ledger import controls
 from schemas import events, topics
@@ -258,21 +257,16 @@ def _sides(stack: Stack) -> tuple[Side, Side, Side]:
 @contextmanager
 def running(parts: tuple[str, ...] = ("worker",)) -> Iterator[Swipes]:
     """A stack of its own with cards and every side's topics; nobody decides before and after."""
-    home = Path(mkdtemp(prefix="millrace-bench-"))
-    home.chmod(0o755)
-    stack = Stack(home)
-    rivals: tuple[Side, ...] = ()
-    try:
-        stack.up(parts)
+    with own_stack(*parts) as stack:
         stack.stop("worker")
         sides = _sides(stack)
         rivals = sides[1:]
-        _make_topics(stack, [t for side in rivals for t in (side.requested, side.decided)])
-        yield Swipes(stack, sides, _make_cards(stack), *_schema(stack), _producer(stack))
-    finally:
-        for side in rivals:
-            side.stop()
-        stack.down(purge=True)
+        try:
+            _make_topics(stack, [t for side in rivals for t in (side.requested, side.decided)])
+            yield Swipes(stack, sides, _make_cards(stack), *_schema(stack), _producer(stack))
+        finally:
+            for side in rivals:
+                side.stop()
 
 
 def _make_topics(stack: Stack, names: list[str]) -> None:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from tempfile import mkdtemp
 from typing import Any
 from uuid import uuid4
 
@@ -28,8 +27,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.own_stack import own_stack
 from bench.pairs import interleave, report
-from millrace.stack import Stack
 
 TARGET = 0.1
 COLD = "cold"
@@ -72,11 +71,7 @@ class Cost:
 def main() -> None:
     """Start a stack, make a lake, tick by turns, stop it."""
     warnings.simplefilter("ignore")
-    home = Path(mkdtemp(prefix="millrace-bench-"))
-    home.chmod(0o755)
-    stack = Stack(home)
-    try:
-        stack.up(PARTS)
+    with own_stack(*PARTS) as stack:
         os.environ.update(stack.env)
         lend(stack.env["MILLRACE_OLTP_ADMIN_DSN"])
         ticks = Ticks()
@@ -88,8 +83,6 @@ def main() -> None:
         sensor_s = median(looked() for _ in range(SENSOR_CALLS))
         print(f"the sensor, when there is no news: {sensor_s:.2f} s and no tick")
         report("tick", pairs, target=TARGET, better="lower")
-    finally:
-        stack.down(purge=True)
 
 
 class Ticks:
