@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +79,7 @@ class Book:
         Raises CheckpointError, and signs nothing, where the chain does not go on from the last one.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lay_key_beside()
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         with os.fdopen(descriptor, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -89,8 +91,17 @@ class Book:
                 file.write(made.line.encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-        beside(self._path).write_text(public_text(self._key.public_key()) + "\n")
         return made
+
+    def _lay_key_beside(self) -> None:
+        """Before the first line, and never half written: a verifier may read at any moment."""
+        target, text = beside(self._path), public_text(self._key.public_key()) + "\n"
+        if target.exists() and target.read_text() == text:
+            return
+        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False) as draft:
+            draft.write(text)
+        os.chmod(draft.name, 0o644)
+        os.replace(draft.name, target)
 
     def _next(self, connection: psycopg.Connection, stored: list[Checkpoint]) -> Checkpoint | None:
         last = stored[-1] if stored else None

@@ -92,6 +92,24 @@ def test_two_sealers_at_once_make_one_chain(audited):
     assert audited.verify().findings == []
 
 
+def test_the_key_beside_the_checkpoints_can_be_read_at_any_moment(audited):
+    book, stop = Book(audited.file, audited.key), threading.Event()
+
+    def sign() -> None:
+        with canonical.connect(audited.admin) as connection:
+            while not stop.is_set():
+                book.sign(connection)
+
+    signing = threading.Thread(target=sign)
+    signing.start()
+    try:
+        keys = {checkpoints.public_key(audited.file).public_bytes_raw() for _ in range(20_000)}
+    finally:
+        stop.set()
+        signing.join()
+    assert len(keys) == 1
+
+
 def test_writers_a_sealer_and_a_verifier_do_not_disturb_each_other(audited):
     stop = threading.Event()
     broken = []
