@@ -38,7 +38,8 @@ def of_layers(env: Mapping[str, str]) -> list[Freshness]:
             "gold",
             _ask(
                 env["MILLRACE_WAREHOUSE_DSN"],
-                "select max(taken_at) from control.cuts where completed_at is not null",
+                "select max(coalesce(unchanged_through, taken_at)) from control.cuts"
+                " where completed_at is not null",
             ),
             "complete through",
         ),

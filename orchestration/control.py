@@ -80,6 +80,27 @@ def complete_cut(dsn: str, cut_id: int) -> None:
         )
 
 
+def standing_cut(dsn: str) -> tuple[int, datetime] | None:
+    """The newest published cut, when all of it is in gold, and when it was last seen to stand."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "select cut_id, coalesce(unchanged_through, taken_at) from control.cuts"
+            " where cut_id = (select max(cut_id) from control.published_cut)"
+            " and completed_at is not null"
+        ).fetchone()
+    return (int(row[0]), row[1]) if row else None
+
+
+def keep_standing(dsn: str, cut_id: int, now: Cut) -> None:
+    """Nothing of a captured table was committed between the cut and now; never moved back."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "update control.cuts set unchanged_through_lsn = %s, unchanged_through = %s"
+            " where cut_id = %s and coalesce(unchanged_through_lsn, lsn) <= %s",
+            (now.lsn, now.taken_at, cut_id, now.lsn),
+        )
+
+
 def record_tie_out(dsn: str, cut_id: int, figures: Sequence[Figure]) -> None:
     """Store a comparison; comparing the same cut again replaces its figures."""
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:

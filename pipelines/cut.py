@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -34,13 +35,15 @@ def take(admin_dsn: str) -> Cut:
 
 def taken(cursor: psycopg.Cursor[Any]) -> Cut:
     """The cut of a REPEATABLE READ transaction that has read nothing yet and may read on in it."""
-    # The first statement takes the snapshot; the LSN read after it covers every visible commit.
-    cursor.execute("select pg_current_snapshot()::text, now()")
-    snapshot, taken_at = _row(cursor)
-    cursor.execute("select pg_current_wal_insert_lsn() - '0/0'")
-    (lsn,) = _row(cursor)
+    at = _moment(cursor)
     totals = {c.entity: operational_totals(cursor, c) for c in contracts.load_published()}
-    return Cut.from_snapshot(int(lsn), snapshot, taken_at, totals)
+    return replace(at, totals=totals)
+
+
+def moment(admin_dsn: str) -> Cut:
+    """A cut without totals: where the operational database is now. Reads no table."""
+    with psycopg.connect(admin_dsn) as connection, connection.cursor() as cursor:
+        return _moment(cursor)
 
 
 def wait_for_capture(admin_dsn: str, cut: Cut, timeout_s: float, slot: str = SLOT) -> float:
@@ -106,6 +109,15 @@ def shaped_totals(contract: Contract, groups: list[Any]) -> dict[str, Any]:
             for place, column in enumerate(contract.money)
         },
     }
+
+
+def _moment(cursor: psycopg.Cursor[Any]) -> Cut:
+    # The first statement takes the snapshot; the LSN read after it covers every visible commit.
+    cursor.execute("select pg_current_snapshot()::text, now()")
+    snapshot, taken_at = _row(cursor)
+    cursor.execute("select pg_current_wal_insert_lsn() - '0/0'")
+    (lsn,) = _row(cursor)
+    return Cut.from_snapshot(int(lsn), snapshot, taken_at)
 
 
 def _confirmed_lsn(cursor: psycopg.Cursor[Any], slot: str) -> int:

@@ -129,6 +129,19 @@ def agree(oltp_dsn: str, warehouse_dsn: str, cut_id: int, read: Window, slot: st
         _advance(oltp, slot, resume_lsn)
 
 
+def stay(oltp_dsn: str, warehouse_dsn: str, cut_id: int, read: Window, slot: str = SLOT) -> None:
+    """The window that was read has no change since the agreed cut, which stands: let its log go."""
+    with psycopg.connect(warehouse_dsn) as warehouse:
+        moved = warehouse.execute(
+            "update control.witnesses set agreed_lsn = greatest(agreed_lsn, %s)"
+            " where slot = %s and ended_at is null and agreed_cut_id = %s",
+            (read.upto.lsn, slot, cut_id),
+        )
+    if moved.rowcount:
+        with psycopg.connect(oltp_dsn, options=SESSION, autocommit=True) as oltp:
+            _advance(oltp, slot, read.resume_lsn)
+
+
 def restart(warehouse_dsn: str, cut_id: int, cut: Cut, because: str, slot: str = SLOT) -> None:
     """Begin anew at a cut whose whole state was compared and agreed."""
     with psycopg.connect(warehouse_dsn) as warehouse:

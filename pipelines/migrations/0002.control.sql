@@ -12,7 +12,12 @@ create table control.cuts (
     -- {entity: {"rows": n, "money": {column: {currency: sum}}}} as of the snapshot.
     totals jsonb not null,
     -- When everything up to the cut had reached gold; null while a tick is under way or has failed.
-    completed_at timestamptz
+    completed_at timestamptz,
+    -- Capture and the source's own log have both been read this far since, and had nothing of a
+    -- captured table: what stands at the cut is what stands here. Null before it was looked.
+    unchanged_through_lsn bigint check (unchanged_through_lsn >= lsn),
+    unchanged_through timestamptz,
+    check ((unchanged_through is null) = (unchanged_through_lsn is null))
 );
 create index on control.cuts (completed_at desc nulls last);
 

@@ -94,8 +94,8 @@ create view control.complete_through as
 select
     d.entity,
     d.cut_id,
-    c.lsn,
-    c.taken_at,
+    coalesce(c.unchanged_through_lsn, c.lsn) as lsn,
+    coalesce(c.unchanged_through, c.taken_at) as taken_at,
     exists(
         select 1 from control.certificate_breaks as b
         where b.entity = d.entity and b.resolved_at is null

@@ -70,3 +70,13 @@ def test_a_mart_with_a_table_behind_or_that_was_not_rebuilt_says_so(
     assert not mixed["is_one_cut"]
     assert (old["cut_id"], old["is_one_cut"], old["is_newest"]) == (1, True, False)
     assert whole["certified_cut_id"] == 1
+
+
+def test_a_cut_that_stands_moves_what_its_marts_are_complete_through(built_warehouse: str) -> None:
+    stands = "update control.cuts set unchanged_through_lsn = %s, unchanged_through = %s"
+    with psycopg.connect(built_warehouse, autocommit=True) as connection:
+        connection.execute(stands, (940, "2026-03-15T08:59:00Z"))
+        found = completeness(built_warehouse)["mart_portfolio"]
+        connection.execute(stands, (None, None))
+    assert (found["cut_id"], found["complete_through_lsn"]) == (1, 940)
+    assert f"{found['complete_through']:%H:%M}" == "08:59"

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from delta.tables import DeltaTable
 
 from millrace.stack import Stack
-from orchestration import control, whole
+from orchestration import control, news, quiet, whole
 from orchestration.certifying import Certifying
 from orchestration.run import RefreshResult, refresh
 from orchestration.settings import Settings
@@ -29,6 +29,7 @@ from pipelines.refresh import build_silver
 from pipelines.registry import WriterSchemas
 from pipelines.visibility import Cut
 from schemas import contract as contracts
+from schemas import topics
 from tests.conftest import temporary_stack
 
 pytestmark = pytest.mark.stack
@@ -100,6 +101,45 @@ def test_ticks_are_certified_and_a_quiet_one_costs_nothing(
     print("quiet", told(quiet), quiet.seconds)
     assert told(quiet)["seconds"] < 2
     assert hops(warehouse, quiet.cut_id, "customers") == {}
+
+
+def complete_through(dsn: str) -> set[tuple[int, int]]:
+    return set(run(dsn, "select distinct cut_id, lsn from control.complete_through"))
+
+
+def test_silence_is_shown_to_be_silence_and_a_change_that_was_not_brought_is_not(
+    stack: Stack, stack_env: dict[str, str]
+) -> None:
+    settings = Settings()
+    source, warehouse = settings.oltp_admin_dsn, settings.warehouse_dsn
+    customers(source, 3)
+    done = refresh()
+    assert told(done)["breaks"] == "none"
+    assert done.cut_id is not None
+    seen = news.end_offsets(settings.kafka, topics.captured())
+    ((at_cut_id, at_lsn),) = complete_through(warehouse)
+    assert at_cut_id == done.cut_id
+    # Log that is no captured table's: the witness must not keep it.
+    run(source, "create table noise as select repeat('x', 1000) from generate_series(1, 20000)")
+    first = quiet.confirm(settings, seen)
+    assert first.cut_id == done.cut_id
+    assert complete_through(warehouse) == {(done.cut_id, first.through.lsn)}
+    assert first.through.lsn > at_lsn + 20_000_000
+    kept = "select pg_current_wal_lsn() - confirmed_flush_lsn from pg_replication_slots"
+    ((behind,),) = run(source, kept + " where slot_name = 'millrace_witness'")
+    assert behind < 1_000_000
+    assert quiet.confirm(settings, seen).through.lsn > first.through.lsn
+
+    customers(source, 1)
+    with pytest.raises(quiet.Unproven, match="changes came"):
+        quiet.confirm(settings, seen)
+    # As if capture had passed the change and Kafka had lost it: the ends are what a tick had seen.
+    lost = news.end_offsets(settings.kafka, topics.captured())
+    with pytest.raises(quiet.NotBrought, match="customers"):
+        quiet.confirm(settings, lost)
+    after = refresh()
+    assert told(after)["breaks"] == "none"
+    assert quiet.confirm(settings, lost).cut_id == after.cut_id
 
 
 class Small:

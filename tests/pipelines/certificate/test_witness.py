@@ -88,6 +88,29 @@ def test_it_is_made_once_and_moves_only_when_a_window_is_agreed(witnessed, captu
     assert not list(witness.window(witnessed.dsn, base, cut, SLOT).changes())
 
 
+def test_a_window_without_a_change_lets_its_log_go_and_the_cut_stands(witnessed, captured) -> None:
+    base_id, base = based(witnessed)
+    with witnessed.connect() as connection, psycopg.connect(witnessed.dsn) as slow:
+        slow.execute(CUSTOMER, ("PL",))
+        now = witnessed.cut()
+        window = witness.window(witnessed.dsn, base, now, SLOT)
+        assert not list(window.changes())
+        witness.stay(witnessed.dsn, witnessed.warehouse_dsn, base_id, window, SLOT)
+        slow.commit()
+        stands = ensured(witnessed)
+        assert stands is not None
+        assert (stands.agreed_cut_id, stands.agreed_lsn, stands.lost) == (base_id, now.lsn, None)
+        slot = "select confirmed_flush_lsn - '0/0' from pg_replication_slots where slot_name = %s"
+        (confirmed,) = connection.execute(slot, (SLOT,)).fetchone() or (0,)
+        assert confirmed > base.lsn
+    # What was open at that moment is of the next window, though it was written before.
+    later = witness.window(witnessed.dsn, base, witnessed.cut(), SLOT)
+    assert [(change.entity, change.op) for change in later.changes()] == [("customers", "c")]
+    # Another cut has been agreed meanwhile: nothing is let go in its name.
+    witness.stay(witnessed.dsn, witnessed.warehouse_dsn, base_id - 1, later, SLOT)
+    assert len(list(later.changes())) == 1
+
+
 def test_a_commit_that_did_not_wait_for_the_disk_is_seen(witnessed, captured) -> None:
     _, base = based(witnessed)
     with witnessed.connect() as connection:

@@ -31,8 +31,8 @@ certified as (
 select
     builds.mart,
     builds.cut_id,
-    cuts.lsn as complete_through_lsn,
-    cuts.taken_at as complete_through,
+    coalesce(cuts.unchanged_through_lsn, cuts.lsn) as complete_through_lsn,
+    coalesce(cuts.unchanged_through, cuts.taken_at) as complete_through,
     certified.cut_id as certified_cut_id,
     builds.newest_cut_id,
     builds.built_at,
