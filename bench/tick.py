@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -191,7 +192,11 @@ def looked() -> float:
 def cpu_s() -> float:
     """What this process and its children, Spark's JVM among them, have used."""
     own = psutil.Process()
-    used = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+    used = []
+    for process in (own, *own.children(recursive=True)):
+        # One that ends meanwhile is counted by its parent.
+        with suppress(psutil.NoSuchProcess):
+            used.append(process.cpu_times())
     return sum(u.user + u.system + u.children_user + u.children_system for u in used)
 
 
