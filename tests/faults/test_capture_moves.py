@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -57,6 +58,25 @@ class Torn:
         before = max(lsn for lsn, kind in found if kind == "C" and lsn <= moved)
         return {"lsn": moved, "lsn_proc": moved, "lsn_commit": before, "lsn_events_processed": 1}
 
+    def tear(self) -> None:
+        """The move is committed, and Connect goes on behind what it takes for sent."""
+        with self.while_stopped():
+            pass
+        register.wait_until_streaming(self.stack.env["MILLRACE_CONNECT"])
+
+    @contextmanager
+    def while_stopped(self) -> Iterator[None]:
+        """The connector stopped, the move written, the position between its records; resumed."""
+        with httpx.Client(base_url=self.stack.env["MILLRACE_CONNECT"], timeout=30) as client:
+            path = f"/connectors/{config.NAME}"
+            register.stop(client)
+            place = self.write()
+            (entry,) = client.get(f"{path}/offsets").json()["offsets"]
+            change = {**entry, "offset": self.inside(entry["offset"], place)}
+            client.patch(f"{path}/offsets", json={"offsets": [change]}).raise_for_status()
+            yield
+            client.put(f"{path}/resume").raise_for_status()
+
     def inside(self, position: Any, place: dict[str, int]) -> dict[str, Any]:
         """As Connect stores it when the delete is acknowledged and the row is not."""
         return {**position, **place, "messageType": "UPDATE"}
@@ -80,15 +100,7 @@ WHOLE = [("old", "d"), ("old", "tombstone"), ("new", "c")]
 
 def test_connect_itself_takes_both_for_sent_and_reading_again_heals_it(stack, torn) -> None:
     """What the rewinding is for: once this fails, Debezium no longer needs it."""
-    with httpx.Client(base_url=stack.env["MILLRACE_CONNECT"], timeout=30) as client:
-        path = f"/connectors/{config.NAME}"
-        register.stop(client)
-        place = torn.write()
-        (entry,) = client.get(f"{path}/offsets").json()["offsets"]
-        change = {**entry, "offset": torn.inside(entry["offset"], place)}
-        client.patch(f"{path}/offsets", json={"offsets": [change]}).raise_for_status()
-        client.put(f"{path}/resume").raise_for_status()
-    register.wait_until_streaming(stack.env["MILLRACE_CONNECT"])
+    torn.tear()
     assert torn.arrived() == []
     invariants.read_again(stack.env)
     assert torn.arrived() == [("new", "r")]
@@ -109,17 +121,10 @@ def test_a_connect_that_starts_again_sends_both(stack, torn) -> None:
 
 def test_a_task_that_failed_is_started_again_and_sends_both(stack, torn) -> None:
     url = stack.env["MILLRACE_CONNECT"]
-    with httpx.Client(base_url=url, timeout=30) as client:
-        path = f"/connectors/{config.NAME}"
-        register.stop(client)
-        place = torn.write()
-        (entry,) = client.get(f"{path}/offsets").json()["offsets"]
-        change = {**entry, "offset": torn.inside(entry["offset"], place)}
-        client.patch(f"{path}/offsets", json={"offsets": [change]}).raise_for_status()
+    with torn.while_stopped():
         # No schema is known to a new task: without the registry its first record fails it.
         stack.stop("registry")
-        client.put(f"{path}/resume").raise_for_status()
-        failed(url)
+    failed(url)
     stack.start("registry")
     register.wait_until_streaming(url)
     assert torn.arrived() == WHOLE

@@ -31,6 +31,8 @@ from pipelines.visibility import Cut
 from schemas import contract as contracts
 from schemas import topics
 from tests.conftest import temporary_stack
+from tests.faults.capture_invariants import read_again
+from tests.faults.test_capture_moves import Torn
 
 pytestmark = pytest.mark.stack
 CERTIFICATE = "control/certificates"
@@ -255,6 +257,27 @@ def test_one_tampered_message_in_kafka_is_named(small: Small, spark: Any) -> Non
     (reason,) = small.tick(spark)
     assert "extra at capture" in reason
     assert {(hop, kind) for hop, kind, *_ in small.named()} == {("capture", "extra")}
+
+
+@pytest.mark.long
+def test_a_key_change_that_capture_tore_is_named_and_mended_by_reading_again(
+    small: Small, spark: Any, stack: Stack
+) -> None:
+    ledger.settle(small.warehouse, ["customers"], "of another test")
+    whole.certify(small.settings, spark, small.schemas, [CUSTOMERS])
+    assert small.tick(spark) == []
+    # Here neither of its two records has come.
+    torn = Torn(stack)
+    torn.tear()
+    (reason,) = small.tick(spark)
+    assert "missing at capture" in reason
+    ((hop, kind, first, last),) = small.named()
+    assert (hop, kind) == ("capture", "missing")
+    assert {first, last} == {torn.old, torn.new}
+    read_again(dict(stack.env))
+    found = whole.certify(small.settings, spark, small.schemas, [CUSTOMERS])
+    assert found.breaks == []
+    assert small.tick(spark) == []
 
 
 @pytest.mark.long
