@@ -14,12 +14,17 @@ from typer.testing import CliRunner
 
 from millrace import cli, current
 from millrace.stack import Stack
+from orchestration import whole
 from orchestration.run import RefreshResult, refresh
+from orchestration.settings import Settings
 from pipelines import quarantined
 from pipelines.quarantined import Wanted
+from pipelines.registry import WriterSchemas
+from schemas import contract as contracts
 from tests.conftest import temporary_stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.long]
+pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.long]
+CERTIFICATE = "control/certificates"
 CHECK = """
 select conname, pg_get_constraintdef(oid) from pg_constraint
 where conrelid = 'credit.active_credits'::regclass and contype = 'c'
@@ -55,8 +60,18 @@ def verdict(result: RefreshResult) -> tuple[bool, str]:
     return check.passed, check.severity
 
 
+def unlawful(result: RefreshResult, spark: Any) -> list[str]:
+    """What the certificate finds, in the tick's window and in the whole table."""
+    settings = Settings()
+    told = str(getattr(breaks := result.metadata[CERTIFICATE]["breaks"], "value", breaks))
+    table = [contracts.load("active_credits")]
+    whole_table = whole.certify(settings, spark, WriterSchemas(settings.registry), table)
+    found = [str(one) for one in whole_table.breaks if not one.is_lawful]
+    return found + ([] if told == "none" else [told])
+
+
 def test_a_broken_row_is_fixed_released_and_applied_and_the_sources_own_correction_wins(
-    stack: Stack, stack_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    spark: Any, stack: Stack, stack_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(current, "_NAMED_FROM_OUTSIDE", True)
     monkeypatch.setenv("COLUMNS", "200")
@@ -79,6 +94,7 @@ def test_a_broken_row_is_fixed_released_and_applied_and_the_sources_own_correcti
     first = refresh()
     assert verdict(first) == (False, "WARN"), first.errors
     assert credit not in published()
+    assert unlawful(first, spark) == []
     (held,) = quarantined.find(lake, Wanted("active_credits"))
     assert held.rules == ("outstanding_within_principal",)
 
@@ -91,6 +107,8 @@ def test_a_broken_row_is_fixed_released_and_applied_and_the_sources_own_correcti
     # On purpose not what the source says: told as explained, until the source says the same.
     assert verdict(second) == (False, "WARN"), second.errors
     assert published()[credit] == 8000, second.errors
+    # A person's word, kept with its reason: the certificate explains it.
+    assert unlawful(second, spark) == []
 
     run(admin, "update credit.active_credits set outstanding_principal_minor = 7000"
                " where credit_id = %s", credit)  # fmt: skip
@@ -99,5 +117,6 @@ def test_a_broken_row_is_fixed_released_and_applied_and_the_sources_own_correcti
     assert verdict(third)[0], third.errors
     assert third.is_exact
     assert published()[credit] == 7000
+    assert unlawful(third, spark) == []
     assert "by build: applied at tick" in quarantine("show", held.name)
     print(f"held at {held.name}, applied, superseded by the source's own correction")
