@@ -6,8 +6,6 @@ About two minutes.
 
 from __future__ import annotations
 
-from collections import Counter
-
 import psutil
 
 from bench import swipes
@@ -35,22 +33,20 @@ def cost_us(world: Swipes, side: Side) -> float:
     world.latencies_ms(side, RATE, WARM_UP_S)
     before = seconds(world, side)
     world.latencies_ms(side, RATE, SECONDS)
-    spent = seconds(world, side)
-    spent.subtract(before)
-    each = {name: used / (RATE * SECONDS) * 1e6 for name, used in spent.items()}
+    after = seconds(world, side)
+    each = {name: (after[name] - before[name]) / (RATE * SECONDS) * 1e6 for name in after}
     print(f"  {side.name:10} " + ", ".join(f"{name} {us:.0f}" for name, us in each.items()) + " us")
     return sum(each.values())
 
 
-def seconds(world: Swipes, side: Side) -> Counter[str]:
+def seconds(world: Swipes, side: Side) -> dict[str, float]:
     """Processor seconds so far of every part, its children included."""
     pids = {name: world.stack.pid(name) for name in PARTS}
-    used: Counter[str] = Counter()
+    used: dict[str, float] = {}
     for name, pid in {**pids, "decider": side.pid}.items():
         process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            times = one.cpu_times()
-            used[name] += times.user + times.system
+        times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+        used[name] = sum(one.user + one.system for one in times)
     return used
 
 

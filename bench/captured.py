@@ -30,7 +30,7 @@ def spark_in(memory: str = "4g") -> Iterator[tuple[SparkSession, Path]]:
     """The session that the pipelines use, and a folder for lakes that is gone afterwards."""
     with TemporaryDirectory(prefix="millrace-bench-") as folder:
         place = Path(folder)
-        settings = Settings(home=place, lake=place / "lake", spark_driver_memory=memory)
+        settings = Settings(lake=place / "lake", spark_driver_memory=memory)
         spark = session.build(settings)
         try:
             yield spark, place

@@ -33,7 +33,7 @@ decisions = app.topic(DECIDED, value_serializer="raw", key_serializer="raw")
 
 
 @app.agent(requests)
-async def authorize(stream: faust.StreamT) -> None:
+async def authorize(stream: faust.StreamT[bytes]) -> None:
     """Decide each event with a round trip for each effect."""
     client = Redis.from_url(os.environ["MILLRACE_REDIS"])
     dsn = os.environ["MILLRACE_OLTP_DSN"]

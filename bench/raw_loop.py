@@ -71,7 +71,7 @@ def decide(
     versions: dict[str, int],
 ) -> None:
     """One batch with all its effects."""
-    requests = [deciding.decode(message.value()) for message in batch]
+    requests = [deciding.decode(message.value() or b"") for message in batch]
     pipe = client.pipeline(transaction=False)
     for card_id in {request["card_id"] for request in requests}:
         for key in deciding.copies(card_id, *cards[card_id]):

@@ -90,7 +90,8 @@ def record(folder: Path = events.FOLDER, released: Path = RELEASED) -> list[str]
 def incompatible(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Why a reader with `new` could not read, or would misread, what `old` wrote."""
     reader, writer = (avro.schema.parse(json.dumps(schema)) for schema in (new, old))
-    checked = ReaderWriterCompatibilityChecker().get_compatibility(reader, writer)
+    checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
+    checked = checker.get_compatibility(reader, writer)
     found = sorted(str(message) for message in checked.messages)
     # Avro reads the bytes of another unit, scale or zone without a word.
     meant = {field["name"]: _meaning(field["type"]) for field in old["fields"]}

@@ -60,9 +60,12 @@ def begin_anew(
         register.ask(client, "DELETE", f"{path}/offsets", missing=None)
         register.ask(client, "PUT", f"{path}/config", {**settings, "snapshot.mode": "no_data"})
         register.ask(client, "PUT", f"{path}/resume")
-    said = {"connect_url": connect_url, "kafka": kafka, "registry_url": registry_url}
     register.wait_until_streaming(connect_url)
-    progress(register.apply(**said, oltp_host=oltp_host, oltp_port=oltp_port, oltp_db=oltp_db))
+    done = register.apply(
+        connect_url=connect_url, kafka=kafka, registry_url=registry_url,
+        oltp_host=oltp_host, oltp_port=oltp_port, oltp_db=oltp_db,
+    )  # fmt: skip
+    progress(done)
     return between
 
 

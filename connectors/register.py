@@ -21,6 +21,9 @@ from connectors import config, lineage, rewinding
 PATIENCE_S = 90
 POLL_S = 0.25
 STOP_WITHIN_S = 60.0
+# A failed task is started again: what it needs, Postgres or the registry, may be on its way back.
+# A lasting fault is told when it has failed after all of these.
+RESTART_PAUSES_S = (1, 2, 4, 8, 15)
 RUNNING, FAILED, STOPPED = "RUNNING", "FAILED", "STOPPED"
 
 
@@ -106,18 +109,17 @@ def _put(client: httpx.Client, settings: dict[str, str]) -> bool:
 
 
 def _wait_until_streaming(client: httpx.Client, deadline: float) -> None:
-    restarts_left = 3
+    pauses_s = iter(RESTART_PAUSES_S)
     while True:
         now = _status(client, _send)
         if now.state == RUNNING and _snapshot_is_over(client):
             return
         if now.state == FAILED:
-            # It may have failed while Postgres was away; a lasting fault fails again at once.
-            if restarts_left == 0:
+            pause_s = next(pauses_s, None)
+            if pause_s is None:
                 raise ConnectorError(_explain(now.error))
-            restarts_left -= 1
             _restart(client)
-            time.sleep(1)
+            time.sleep(pause_s)
         if time.monotonic() > deadline:
             raise ConnectorError(
                 f"connector {config.NAME} is {now.state} and its snapshot is not over in time; it"

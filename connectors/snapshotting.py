@@ -140,8 +140,8 @@ class _Notices:
         has_begun = False
         while True:
             record = self._consumer.poll(1.0)
-            if record is not None and not record.error() and record.value():
-                notice = self._decoded(record.value())
+            if record is not None and not record.error() and (value := record.value()):
+                notice = self._decoded(value)
                 if notice["id"] == name:
                     has_begun = True
                     yield notice

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 import typer
@@ -96,7 +96,7 @@ def entity(name: str) -> Contract:
         raise typer.BadParameter(str(error.args[0])) from None
 
 
-def refuse(why: str) -> Any:
+def refuse(why: str) -> NoReturn:
     """End with one message."""
     typer.echo(f"millrace: {why}", err=True)
     raise typer.Exit(1)

@@ -153,7 +153,9 @@ def _fits(value: Decimal, kind: Any) -> bool:
 
 def _wanted(spec: Mapping[str, Any]) -> str:
     kinds = spec["type"] if isinstance(spec["type"], list) else [spec["type"]]
-    return " or ".join(k.get("logicalType", k["type"]) if isinstance(k, dict) else k for k in kinds)
+    return " or ".join(
+        str(k.get("logicalType", k["type"]) if isinstance(k, dict) else k) for k in kinds
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -164,7 +164,8 @@ def _find_due(
             (table.as_string(connection),),
         )
     }
-    anchored, link = sql.SQL("t"), sql.SQL("")
+    anchored = sql.SQL("t")
+    link: sql.Composable = sql.SQL("")
     if policy["anchor_table"]:
         anchored = sql.SQL("a")
         link = sql.SQL("join {anchor} a on a.{theirs} = t.{ours}").format(
@@ -172,11 +173,11 @@ def _find_due(
             theirs=sql.Identifier(policy["anchor_key"]),
             ours=sql.Identifier(policy["link_column"]),
         )
-    subject = sql.SQL("null::uuid")
+    subject: sql.Composable = sql.SQL("null::uuid")
     if policy["subject_column"]:
         where = sql.SQL("t") if policy["subject_column"] in own else anchored
         subject = sql.SQL("{}.{}").format(where, sql.Identifier(policy["subject_column"]))
-    still = sql.SQL("true")
+    still: sql.Composable = sql.SQL("true")
     if policy["anonymized_columns"]:
         still = sql.SQL("num_nonnulls({}) > 0").format(
             sql.SQL(", ").join(

@@ -5,7 +5,7 @@ watermarks. What follows silver is in `orchestration.publishing`.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -157,7 +157,7 @@ def silver_asset(settings: Settings, contract: Contract) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(metadata=rows | silver_facts(tick, contract, built.result))
         yield from quality.results(contract, own, verdict)
 
-    return silver
+    return cast(dg.AssetsDefinition, silver)
 
 
 def silver_attributes(settings: Settings, contract: Contract) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 import psycopg
 import typer
@@ -152,6 +152,6 @@ def _needed(value: SecretStr, variable: str) -> str:
     return value.get_secret_value()
 
 
-def _fail(error: object) -> Any:
+def _fail(error: object) -> NoReturn:
     print(str(error).strip(), file=sys.stderr)
     raise typer.Exit(1) from None

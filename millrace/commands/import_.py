@@ -49,8 +49,10 @@ def import_(
         if mapping == REPORT:
             _report(files or [], all_)
         else:
-            places = [Path(name) for name in files or []] or [find(mapping, data)]
-            if places == [None]:
+            places = [Path(name) for name in files or []]
+            if not places and (folder := find(mapping, data)):
+                places = [folder]
+            if not places:
                 raise importing.FileError(f"name the files of {mapping}, or their folder")
             show(_import(mapping, places, dry_run), dry_run, all_)
     except KeyboardInterrupt:

@@ -60,7 +60,8 @@ def replay(
 
 def _span(replayer: Replayer, since: datetime, until: datetime | None, as_json: bool) -> bool:
     """Every decision of a span; only what differs is shown."""
-    count, differing = 0, []
+    count = 0
+    differing: list[Replay] = []
     with Console(stderr=True).status("replaying") as status:
         for one in replayer.replay_span(since, until or datetime.now(UTC)):
             count += 1

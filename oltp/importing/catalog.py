@@ -182,9 +182,9 @@ def _passes(connection: psycopg.Connection, text: str, column: ColumnFact, value
     query = sql.SQL(
         "select ({check}) is not false from (select {value}::{type} as {name}) one"
     ).format(
-        check=sql.SQL(text),  # type: ignore[arg-type]
+        check=sql.SQL(text),
         value=sql.Literal(str(value)),
-        type=sql.SQL(column.type),  # type: ignore[arg-type]
+        type=sql.SQL(column.type),
         name=sql.Identifier(column.name),
     )
     row = connection.execute(query).fetchone()

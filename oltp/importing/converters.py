@@ -68,7 +68,7 @@ def amount(currency: str, sign: str, by_column: bool) -> Convert:
         if len(found[3] or "") > places:
             raise ValueError(f"is not an amount with at most {places} decimals, as {unit} has")
         minor = int(found[2]) * 10**places + int((found[3] or "").ljust(places, "0") or 0)
-        value = -minor if found[1] == "-" else minor
+        value: int = -minor if found[1] == "-" else minor
         if sign != "any" and value < 0:
             raise ValueError("is below zero: money back has a type of its own")
         if sign == "positive" and value == 0:
@@ -157,9 +157,10 @@ def birth_number() -> Convert:
         if len(text) == 6 and text.isdigit() and int(text[2:4]) > 50:
             text = f"{text[:2]}{int(text[2:4]) - 50:02}{text[4:]}"
         try:
-            return day("%y%m%d", 1900, bounds)(text, row)
+            born: date = day("%y%m%d", 1900, bounds)(text, row)
         except ValueError:
             raise ValueError("is not a birth number YYMMDD") from None
+        return born
 
     return convert
 

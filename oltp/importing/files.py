@@ -202,7 +202,7 @@ class _Reader:
             text = given.get(name)
             if text is None:
                 continue
-            if text.strip() in nulls or (text == "" and "" in column.nulls):
+            if text.strip() in nulls:
                 if column.is_required:
                     return self._reject(number, name, "required", "has no value", line, text)
                 row[name] = column.default
@@ -223,10 +223,9 @@ class _Reader:
 
     def _fields(self, line: str, strict: bool = False) -> list[str]:
         source = self.source
-        quoting = csv.QUOTE_MINIMAL if source.quote else csv.QUOTE_NONE
         parsed: Iterator[list[str]] = csv.reader(
-            [line], delimiter=source.delimiter, quotechar=source.quote or None, quoting=quoting,
-            strict=strict,
+            [line], delimiter=source.delimiter, quotechar=source.quote or None,
+            quoting=csv.QUOTE_MINIMAL if source.quote else csv.QUOTE_NONE, strict=strict,
         )  # fmt: skip
         return next(parsed, [])
 

@@ -84,10 +84,7 @@ def broken(
     fact = facts[batch.table]
     table = name_of(number)
     for rule, columns, text in fact.checks:
-        query = sql.SQL("select _n from {} where ({}) is false").format(
-            table,
-            sql.SQL(text),  # type: ignore[arg-type]
-        )
+        query = sql.SQL("select _n from {} where ({}) is false").format(table, sql.SQL(text))
         for (n,) in connection.execute(query).fetchall():
             yield n, rule, columns, f"breaks {text}"
     for rule, columns, predicate in [*fact.uniques, ("primary key", fact.primary, None)]:
@@ -106,7 +103,7 @@ def _repeated(
     if not set(columns) & given:
         return
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    where = sql.SQL(predicate or "true")  # type: ignore[arg-type]
+    where = sql.SQL(predicate or "true")
     filled = _all_not_null("s", columns)
     query = sql.SQL(
         "select n from (select _n as n, row_number() over (partition by {names} order by _n) as nth"
@@ -156,7 +153,9 @@ def _without_account(
 ) -> Iterator[Broken]:
     """Entries on an account that is nowhere, or in another currency than its account."""
     keys = {"card.card_accounts": "account_id", "credit.active_credits": "credit_id"}
-    places = [sql.SQL("select ledger_account_id as account, currency from ledger.accounts")]
+    places: list[sql.Composable] = [
+        sql.SQL("select ledger_account_id as account, currency from ledger.accounts")
+    ]
     places += [
         sql.SQL("select {}, currency from {}").format(
             sql.Identifier(keys[batch.table]), name_of(n)

@@ -7,6 +7,7 @@ broken off and run again, they go on where they were. Run as a member of key_kee
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -94,7 +95,7 @@ def reindex(dsn: str, vault: Vault, progress: Progress = lambda done, total: Non
             progress(done, total)
 
 
-def _write(connection: psycopg.Connection, vault: Vault, rows: list[tuple]) -> int:
+def _write(connection: psycopg.Connection, vault: Vault, rows: list[tuple[Any, ...]]) -> int:
     changes = []
     for customer_id, wrapped_key, version, *values in rows:
         subject = vault.open_subject(customer_id, wrapped_key, version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from oltp.simulator import clock
 from oltp.simulator.account import Account
 from oltp.simulator.events import Clearing, Events
+from oltp.simulator.rows import Row
 
 FRAUD_DISPUTED = 0.85
 HONEST_DISPUTED = 0.004
@@ -42,7 +43,7 @@ class Disputer:
         asked = moment + int(chance.uniform(3, 12) * clock.DAY_S)
         account.plan(asked, self._charge_back, clearing, dispute, credit)
 
-    def _charge_back(self, moment: int, clearing: Clearing, dispute: dict, credit: str) -> None:
+    def _charge_back(self, moment: int, clearing: Clearing, dispute: Row, credit: str) -> None:
         """The merchant's bank is asked for the money; it may object in turn."""
         chance = self._chance
         self._events.advance(moment, dispute, "CHARGEBACK")
@@ -53,11 +54,11 @@ class Disputer:
             self._account.plan(answered, self._represent, dispute)
         self._account.plan(later, self._resolve, clearing, dispute, credit, won)
 
-    def _represent(self, moment: int, dispute: dict) -> None:
+    def _represent(self, moment: int, dispute: Row) -> None:
         self._events.advance(moment, dispute, "REPRESENTMENT")
 
     def _resolve(
-        self, moment: int, clearing: Clearing, dispute: dict, credit: str, won: bool
+        self, moment: int, clearing: Clearing, dispute: Row, credit: str, won: bool
     ) -> None:
         """Won: the network pays us. Lost: the provisional credit is taken back."""
         account, amount = self._account, clearing.amount_minor

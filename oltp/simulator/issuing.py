@@ -126,7 +126,7 @@ class Wallet:
     @property
     def state(self) -> str:
         """The account's status at this moment of the simulation."""
-        return self.row["status"]
+        return str(self.row["status"])
 
     def add_slot(self, moment: int, product: str) -> Slot:
         """One more card."""

@@ -264,8 +264,8 @@ def assessment(
         for name, (_, score) in factors.items()
     }
     total = sum(weight for weight, _ in factors.values())
-    mean = sum(scores[name] * weight for name, (weight, _) in factors.items()) / total
-    mean = mean.quantize(cent, "ROUND_HALF_UP")
+    weighted = sum((scores[name] * weight for name, (weight, _) in factors.items()), Decimal())
+    mean = (weighted / total).quantize(cent, "ROUND_HALF_UP")
     row = life.rows.add(
         "risk.risk_assessments",
         risk_assessment_id=id_,

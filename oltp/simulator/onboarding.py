@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 from oltp.privacy import sealed_person
@@ -45,7 +45,7 @@ class Onboarding:
     @property
     def is_approved(self) -> bool:
         """The customer may use the lender's products."""
-        return self.case["status"] == "APPROVED"
+        return bool(self.case["status"] == "APPROVED")
 
     def is_verified(self, moment: int) -> bool:
         """Whether an identity check was valid at that moment."""
@@ -180,7 +180,7 @@ class Onboarding:
         if life.happens(0.4):
             self._document("PAYSLIP", self.opened + 2_700, None)
 
-    def _document(self, kind: str, moment: int, expires: object) -> Row:
+    def _document(self, kind: str, moment: int, expires: date | None) -> Row:
         life = self.person.life
         status = "VERIFIED" if moment + 7_200 < life.now else "PENDING"
         if self.outcome == "REJECTED" and life.happens(0.3):
@@ -246,7 +246,8 @@ class Onboarding:
             self.person, factors, (self.submitted, completed), case_id=self.case["case_id"]
         )
         self._level = row["risk_level"]
-        return row["risk_score"]
+        score: Decimal = row["risk_score"]
+        return score
 
     def _decide(self, score: Decimal) -> None:
         life, moment = self.person.life, self.decided
