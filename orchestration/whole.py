@@ -129,7 +129,7 @@ class _OneTable:
     known: Mapping[str, Reach]
 
     def certify(self, contract: Contract) -> Verdict:
-        from pipelines import refresh
+        from pipelines import publish, refresh
         from pipelines.certificate import whole
         from pipelines.certificate.arrived import Arrived
 
@@ -147,14 +147,15 @@ class _OneTable:
         )
         ledger.record(dsn, self.cut_id, ledger.STATE, {}, [verdict])
         if verdict.holds:
-            place = _place(built, self.known.get(contract.entity), self.newest)
+            is_given = not contract.published or publish.watermark(dsn, contract) >= built.tick
+            place = _place(built, self.known.get(contract.entity), self.newest, is_given)
             name = checkpoint.source(self.settings.lake)
             ledger.certify(dsn, self.cut_id, name, {contract.entity: place})
         return verdict
 
 
-def _place(built: Any, known: Reach | None, newest: int) -> Place:
-    """Rows that this run has brought to silver are published, and compared there, by a tick."""
+def _place(built: Any, known: Reach | None, newest: int, is_given: bool) -> Place:
+    """What the warehouse has not been given yet, a tick publishes, and compares it there."""
     shown = known.shown_after_batch if known else drilling.NOTHING
     after = built.last_batch_id
-    return Place(after, shown if built.changed else after, newest)
+    return Place(after, after if is_given else shown, newest)
