@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestration import control, news
+from confluent_kafka import KafkaException
+
+from orchestration import capture_looks, control, news
 from orchestration.settings import Settings
 from pipelines import cut as cuts
+from pipelines.capture.guarding import CaptureBroken
 from pipelines.certificate import witness
 from pipelines.certificate.window import WitnessBusy, WitnessLost
 from pipelines.visibility import Cut
@@ -46,12 +49,15 @@ def confirm(settings: Settings, seen: news.Offsets) -> Standing:
     NotBrought when the source's own log tells of changes.
     """
     standing = control.standing_cut(settings.warehouse_dsn)
+    # One that was lost or moved ends here, as it does before a cut; the next tick has another.
+    witness.ensure(settings.oltp_admin_dsn, settings.warehouse_dsn)
     agreed = witness.agreed(settings.warehouse_dsn)
     if standing is None or agreed is None or agreed[0] != standing[0]:
         raise Unproven("the certificate has not reached the published cut")
     cut_id, cut = agreed
-    now = cuts.moment(settings.oltp_admin_dsn)
     try:
+        capture_looks.require(settings)
+        now = cuts.moment(settings.oltp_admin_dsn)
         cuts.wait_for_capture(settings.oltp_admin_dsn, now, CAPTURE_WITHIN_S)
         # Read after the wait: everything committed before `now` is below these ends.
         ends = news.end_offsets(settings.kafka, topics.captured()) | news.released(settings.lake)
@@ -59,7 +65,7 @@ def confirm(settings: Settings, seen: news.Offsets) -> Standing:
             raise Unproven("changes came while it was looked")
         window = witness.window(settings.oltp_admin_dsn, cut, now)
         missed = {change.entity for change in window.changes()}
-    except (cuts.CaptureBehind, WitnessLost, WitnessBusy) as error:
+    except (CaptureBroken, cuts.CaptureBehind, WitnessLost, WitnessBusy, KafkaException) as error:
         raise Unproven(str(error)) from error
     if missed:
         raise NotBrought(f"committed and not in Kafka: changes of {', '.join(sorted(missed))}")

@@ -143,6 +143,13 @@ def test_silence_is_shown_to_be_silence_and_a_change_that_was_not_brought_is_not
     assert told(after)["breaks"] == "none"
     assert quiet.confirm(settings, lost).cut_id == after.cut_id
 
+    # A witness that somebody moved may have passed over anything.
+    moved = "select pg_replication_slot_advance('millrace_witness', pg_current_wal_lsn())"
+    run(source, "create table more_noise as select 1")
+    run(source, moved)
+    with pytest.raises(quiet.Unproven, match="certificate"):
+        quiet.confirm(settings, lost)
+
 
 class Small:
     """Ticks of one table without checks and marts: what the certificate makes of them."""
