@@ -58,7 +58,7 @@ def kafka_news(
         past = _past(context.instance)
         decision = decide(ends, past, now=time.time())
         if decision == NO_NEWS:
-            return _confirmed(settings, past.seen, confirm_every_s)
+            return _confirmed(settings, ends, past, confirm_every_s)
         if isinstance(decision, str):
             return dg.SkipReason(decision)
         counted = ", ".join(f"{topic} {count}" for topic, count in sorted(decision.items()))
@@ -92,24 +92,31 @@ def decide(ends: news.Offsets, past: Past, now: float) -> news.Offsets | str:
     fresh = news.newer(ends, past.seen)
     if not fresh and not past.is_of_another_day(now):
         return NO_NEWS
+    return waits(ends, past, now) or fresh
+
+
+def waits(ends: news.Offsets, past: Past, now: float) -> str:
+    """Why the next run waits: others just failed over the same data. Empty when it does not."""
     if not past.failed:
-        return fresh
+        return ""
     ended_at, tried = past.failed[0]
     if news.newer(ends, tried) or news.retry_due(len(past.failed), now - ended_at):
-        return fresh
+        return ""
     return f"{len(past.failed)} runs over these changes failed; waiting before the next"
 
 
 def _confirmed(
-    settings: Settings, seen: news.Offsets, every_s: float
+    settings: Settings, ends: news.Offsets, past: Past, every_s: float
 ) -> dg.SensorResult | dg.SkipReason:
     """That there is no news, shown; a run when the source's own log says otherwise."""
     try:
         standing = control.standing_cut(settings.warehouse_dsn)
         if standing and time.time() - standing[1].timestamp() < every_s:
             return dg.SkipReason(NO_NEWS)
-        found = quiet.confirm(settings, seen)
+        found = quiet.confirm(settings, past.seen)
     except quiet.NotBrought as error:
+        if reason := waits(ends, past, time.time()):
+            return dg.SkipReason(f"{error}; {reason}")
         return dg.SensorResult([dg.RunRequest(tags={"millrace/not_brought": str(error)})])
     except (quiet.Unproven, psycopg.Error) as error:
         return dg.SkipReason(f"{NO_NEWS}; unproven: {error}")

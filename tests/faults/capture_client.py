@@ -16,6 +16,8 @@ from uuid import uuid4
 
 import psycopg
 
+from tests.faults.writers import writing
+
 OK, FAIL, INFO = "ok", "fail", "info"
 INSERT = "insert into customer.customers (customer_id, external_ref, country) values (%s, %s, 'CZ')"
 UPDATE = "update customer.customers set external_ref = %s where customer_id = %s"
@@ -58,19 +60,8 @@ class Client:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """The writers write until the end of the block, whatever happens to the database."""
-        over = threading.Event()
-        threads = [
-            threading.Thread(target=self._write_until, args=(over, n), daemon=True)
-            for n in range(len(self._randoms))
-        ]
-        for thread in threads:
-            thread.start()
-        try:
+        with writing(self._write_until, len(self._randoms)):
             yield
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join(timeout=90)
 
     def write(self, transactions: int, writer: int = 0) -> None:
         """So many transactions, here and now."""

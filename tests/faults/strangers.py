@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from schemas.contract import Column, Contract
+from tests.faults.writers import writing
 from tests.pipelines.conftest import Source
 
 WRITERS, KEYS_EACH = 3, 2500
@@ -66,16 +67,8 @@ class Stranger:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Until the end of the block, whatever happens to whoever reads."""
-        over = threading.Event()
-        threads = [threading.Thread(target=self._write, args=(over, n)) for n in range(WRITERS)]
-        for thread in threads:
-            thread.start()
-        try:
+        with writing(self._write, WRITERS):
             yield
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join(timeout=60)
 
     def _write(self, over: threading.Event, writer: int) -> None:
         rng = random.Random(f"{self._seed}-{writer}")

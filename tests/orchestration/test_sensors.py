@@ -1,6 +1,6 @@
 """What the sensor decides, as a pure function of offsets and past runs."""
 
-from orchestration.sensors import DAY_S, NO_NEWS, Past, decide
+from orchestration.sensors import DAY_S, NO_NEWS, Past, decide, waits
 
 TOPIC = "oltp.credit.payments"
 NOW = 1_000_000.0
@@ -55,3 +55,11 @@ def test_a_new_day_that_fails_is_repeated_with_pauses() -> None:
     yesterday = Past(at(10), NOW - 2 * DAY_S, failed)
     assert isinstance(decide(at(10), yesterday, NOW), str)
     assert decide(at(10), yesterday, NOW + 30) == {}
+
+
+def test_a_run_without_news_of_its_own_waits_after_failures_too() -> None:
+    """For what the source's log has and Kafka has not, there is no news to be counted."""
+    past = Past(at(10), NOW, [(NOW - 5, at(10)), (NOW - 6, at(10))])
+    assert waits(at(10), past, NOW)
+    assert not waits(at(10), past, NOW + 30)
+    assert not waits(at(10), Past(at(10), NOW), NOW)
